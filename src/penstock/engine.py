@@ -24,9 +24,8 @@ def connect(
     """An in-memory DuckDB, in UTC, that reads and writes only below `folders`."""
     import duckdb
 
-    connection = duckdb.connect(
-        config={"threads": threads, "memory_limit": f"{memory_mb}MB", "TimeZone": "UTC"}
-    )
+    connection = duckdb.connect(config={"threads": threads, "memory_limit": f"{memory_mb}MB"})
+    connection.execute("SET TimeZone = 'UTC'")
     lock_in(connection, folders)
     return connection
 
