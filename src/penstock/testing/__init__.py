@@ -1,0 +1,1 @@
+"""What Penstock's own tests use, for whoever writes an adapter: real services and contracts."""
