@@ -203,6 +203,8 @@ class Pipeline:
     protected: bool = False
     runs_on: Literal["embedded"] = "embedded"
     secrets_from: Literal["env", "file"] = "env"
+    secrets_path: str | None = None
+    """Where `secrets: {from: file}` finds them; None: the folder `.secrets`."""
     directory: str = "."
     """The folder of the pipeline file: relative paths in it start here. Not part of the digest."""
 
