@@ -1,0 +1,1 @@
+"""Heads, plans, waiting triggers: small values, each changed by compare-and-set."""

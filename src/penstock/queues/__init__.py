@@ -1,0 +1,1 @@
+"""Durable, at-least-once queues with a dead-letter queue beside them."""
