@@ -1,0 +1,1 @@
+"""Runtimes: who receives, settles, sends and acknowledges."""

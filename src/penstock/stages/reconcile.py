@@ -1,0 +1,116 @@
+"""Reconcile: every message that ought to exist, read off the durable facts (rules 8, 10 and 13).
+
+A lost message therefore delays rows, and never loses them. Replay and redrive are the same thing
+from the other side: a chunk is wanted in its next generation, and reconcile's message follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from penstock import codec, layout
+from penstock.model import (
+    ChunkExtracted,
+    ChunkId,
+    Generation,
+    Message,
+    Plan,
+    SlicePlanned,
+    StreamKey,
+    TargetDirty,
+)
+from penstock.ports import Journal, Store
+from penstock.stages.plan import finish
+from penstock.stages.state import (
+    RunState,
+    read_attempt,
+    read_chain,
+    read_contract,
+    read_head,
+    read_run,
+    read_wanted,
+    unsettled_plans,
+)
+
+
+def reconcile(journal: Journal, store: Store, key: StreamKey, digest: str) -> Iterator[Message]:
+    """The messages that every unfinished run of the stream still needs, oldest run first.
+
+    Shape: `digest` is today's pipeline file: a chunk that was rejected under another one is
+    wanted again, in its next generation.
+    """
+    for plan in unsettled_plans(journal, key):
+        state = read_run(journal, store, plan)
+        if state.closing is not None:
+            continue
+        yield from _unextracted(journal, store, state)
+        yield from _untransformed(journal, state, digest)
+        head, _ = read_head(journal, key)
+        is_open = head.open and head.seq == plan.seq
+        if state.unloaded or (state.settled and not is_open):
+            yield TargetDirty(key, plan.digest)
+
+
+def _unextracted(journal: Journal, store: Store, state: RunState) -> Iterator[Message]:
+    plan = state.plan
+    head, _ = read_head(journal, plan.key)
+    if not head.open or head.seq != plan.seq:
+        return
+    if state.complete:
+        yield from finish(journal, store, plan)
+        return
+    for part in plan.window.slices:
+        attempt = "" if part.resumable else read_attempt(store, plan, part.number)
+        chain = read_chain(store, plan, part.number, attempt) if attempt is not None else []
+        if not chain or not chain[-1].last:
+            yield SlicePlanned(plan.key, plan.run_id, plan.seq, part.number, plan.digest)
+
+
+def _untransformed(journal: Journal, state: RunState, digest: str) -> Iterator[Message]:
+    plan = state.plan
+    contract = read_contract(journal, plan.key)
+    version = contract.version if contract else 0
+    for chunk in state.unstaged:
+        wanted = state.wanted(chunk)
+        rejection = state.rejections.get(chunk)
+        if rejection is not None and rejection.generation >= wanted.number:
+            if rejection.digest != digest:
+                yield from regenerate(journal, plan, [chunk], digest)
+            elif rejection.contract_version < version:
+                yield _extracted(plan, chunk, wanted)
+            continue
+        yield _extracted(plan, chunk, wanted)
+
+
+def regenerate(
+    journal: Journal, plan: Plan, chunks: Iterable[ChunkId], digest: str
+) -> Iterator[ChunkExtracted]:
+    """Each chunk is wanted in its next generation, made with the pipeline file of `digest`.
+
+    Why: the generation is durable before the run is listed as unsettled, so that a loader that
+    just found the run settled cannot take it off the list unseen.
+    """
+    messages = []
+    for chunk in chunks:
+        wanted = _want_next(journal, plan, chunk, digest)
+        messages.append(_extracted(plan, chunk, wanted))
+    key = layout.unsettled_entry(plan.key, plan.seq)
+    while messages:
+        entry = journal.read(key)
+        if journal.swap(key, {"run_id": plan.run_id}, entry.version if entry else None):
+            break
+    yield from messages
+
+
+def _want_next(journal: Journal, plan: Plan, chunk: ChunkId, digest: str) -> Generation:
+    key = layout.generation_entry(plan.key, chunk)
+    while True:
+        entry = journal.read(key)
+        before = read_wanted(journal, plan, chunk)
+        wanted = Generation(before.number + 1, digest)
+        if journal.swap(key, codec.plain(wanted), entry.version if entry else None):
+            return wanted
+
+
+def _extracted(plan: Plan, chunk: ChunkId, wanted: Generation) -> ChunkExtracted:
+    return ChunkExtracted(plan.key, plan.run_id, plan.seq, chunk, wanted.number, wanted.digest)
