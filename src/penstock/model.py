@@ -112,6 +112,17 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class ByHand:
+    """A head that a person moved: such a plan reads nothing, and sets the cursor."""
+
+    who: str
+    why: str
+    cursor: Json
+    abandons: str = ""
+    """The run that was open, and is given up."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One run of one stream: immutable, stored before anything is read, never removed."""
 
@@ -130,8 +141,7 @@ class Plan:
     """Load as one replacement, once every chunk is staged: replace, refresh, re-upload."""
     scope: Literal["table", "files"] = "table"
     """What a swap replaces: every row of a lower seq, or those of the claimed paths."""
-    reader: str | None = None
-    """For set-by-hand heads: who, and why; such a plan reads nothing."""
+    by_hand: ByHand | None = None
 
     @property
     def ingest_date(self) -> str:

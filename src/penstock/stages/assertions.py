@@ -75,4 +75,3 @@ def _problem(stream: Stream, assertion: Assertion, why: str) -> Problem:
         why=why,
         fix=f"correct the source or the file, then: penstock replay {stream.name}",
     )
-

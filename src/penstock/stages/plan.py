@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from penstock import codec, layout
 from penstock.model import (
     Head,
+    Json,
     Message,
     Plan,
     SlicePlanned,
@@ -162,10 +163,15 @@ def finish(journal: Journal, store: Store, plan: Plan) -> Iterator[Message]:
         _record_claim(journal, plan.key, path, claimed)
     for trigger_id in plan.trigger_ids:
         mark_done(journal, plan.key, trigger_id, plan.run_id)
-    cursor = plan.window.hi if plan.window.hi is not None else head.cursor
-    closed = replace(head, cursor=cursor, open=False)
+    closed = replace(head, cursor=_cursor_after(plan, head), open=False)
     if journal.swap(layout.head_entry(plan.key), codec.plain(closed), version):
         yield TargetDirty(plan.key, plan.digest)
+
+
+def _cursor_after(plan: Plan, head: Head) -> Json:
+    if plan.by_hand is not None:
+        return plan.by_hand.cursor
+    return plan.window.hi if plan.window.hi is not None else head.cursor
 
 
 def _record_claim(journal: Journal, key: StreamKey, path: str, claimed: str) -> None:
