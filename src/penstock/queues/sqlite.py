@@ -54,7 +54,7 @@ class SqliteQueue:
         self._database = Database(path, _SCHEMA, sync="NORMAL")
         self._workers = Workers(path.parent / "workers")
         self._clock = clock
-        self._visibility_s, self._max_receives = visibility_s, max_receives
+        self._visibility_s, self.max_receives = visibility_s, max_receives
         self._changed = threading.Condition()
         self._changes = 0
         self._seen = threading.local()
@@ -68,7 +68,14 @@ class SqliteQueue:
                 " VALUES (?, ?, ?, ?, ?)",
                 [(queue, uuid.uuid4().hex, body, now, visible_at) for body in bodies],
             )
-        self._wake()
+        self.wake()
+
+    def missing(self, queue: str, bodies: Sequence[str]) -> list[str]:
+        """Those bodies that no living message of the queue carries, each once."""
+        sql = f"SELECT 1 FROM messages WHERE {_ALIVE} AND body = ? LIMIT 1"
+        return [
+            body for body in dict.fromkeys(bodies) if not self._database.rows(sql, (queue, body))
+        ]
 
     def receive(self, queue: str, limit: int = 1) -> list[Delivery]:
         self._seen.changes = self._changes
@@ -122,7 +129,7 @@ class SqliteQueue:
                 || 'received ' || received || ' times without an answer'
             WHERE {_ALIVE} AND visible_at <= ? AND received >= ?
             """,
-            (now, queue, now, self._max_receives),
+            (now, queue, now, self.max_receives),
         )
 
     def wait(self, timeout_s: float) -> None:
@@ -135,7 +142,8 @@ class SqliteQueue:
         with self._changed:
             self._changed.wait_for(lambda: self._changes != seen, timeout_s)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Every thread of this process that waits looks again."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
@@ -147,14 +155,14 @@ class SqliteQueue:
         )
 
     def retry(self, delivery: Delivery, delay_s: float, reason: str) -> None:
-        if delivery.received >= self._max_receives:
+        if delivery.received >= self.max_receives:
             self.reject(delivery, f"{reason}; received {delivery.received} times")
             return
         self._database.rows(
             f"UPDATE messages SET visible_at = ?, reason = ?, {_FREE} WHERE {_OURS} RETURNING id",
             (self._at(delay_s), reason, delivery.id, delivery.receipt),
         )
-        self._wake()
+        self.wake()
 
     def reject(self, delivery: Delivery, reason: str) -> None:
         self._database.rows(
@@ -204,7 +212,7 @@ class SqliteQueue:
             (self._at(),),
             ids,
         )
-        self._wake()
+        self.wake()
         return done
 
     def discard(self, ids: Sequence[str]) -> int:
@@ -220,7 +228,7 @@ class SqliteQueue:
         """The file is closed, and messages still in flight are visible to other processes."""
         self._database.close()
         self._workers.close()
-        self._wake()
+        self.wake()
 
     def _at(self, later_s: float = 0) -> int:
         """Microseconds since 1970, `later_s` from now."""
