@@ -20,6 +20,8 @@ ENGINE = ("engine", "engine.*", "types")
 TRANSFORM = ("transform", "transform.*")
 STAGES = (*PORTS, *ENGINE, *TRANSFORM, "stages")
 ADAPTER = (*PORTS, *ENGINE)
+LOADING = tuple(f"warehouses.{name}" for name in ("columns", "staged", "ledger", "loading"))
+"""The load transaction, which every warehouse shares: no adapter of its own."""
 
 # Who may import what, first match; "." is the module's own package. Whoever is not named here
 # (runtimes, cli, console, testing) stands at the end of the flow and may import anything.
@@ -47,7 +49,7 @@ MAY_IMPORT = {
     "journal": ADAPTER,
     "queues": ADAPTER,
     "sources.*": (*ADAPTER, "stores"),
-    "warehouses.*": ADAPTER,
+    "warehouses.*": (*ADAPTER, *LOADING),
     "journal.*": ADAPTER,
     "queues.*": ADAPTER,
     "deploy": (*NOUNS, "spec", "spec.*", "."),

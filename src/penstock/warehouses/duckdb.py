@@ -1,0 +1,315 @@
+"""DuckDB as the warehouse: one file, read and written by one process at a time.
+
+`sort_key` and `dist_key` have no meaning here and are ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from penstock.engine import literal, quote
+from penstock.errors import PenstockError, Rejected, Transient
+from penstock.model import Closing, LoadRequest, Receipt, Target
+from penstock.pipeline import WarehouseConfig
+from penstock.ports import LedgerRow, Rows
+from penstock.warehouses import ledger
+from penstock.warehouses.columns import duckdb_type, logical_type
+from penstock.warehouses.loading import load, table_name
+from penstock.warehouses.staged import CHUNK, Files, file_columns, file_rows, select_staged
+
+if TYPE_CHECKING:
+    import duckdb
+
+_HELD = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
+_ZONED = "TIMESTAMP WITH TIME ZONE"
+
+
+class DuckDBWarehouse:
+    """A warehouse in one DuckDB file. Every call works on a connection of its own.
+
+    Units: `memory_mb` bounds what DuckDB holds; what does not fit spills beside the file.
+    """
+
+    def __init__(self, path: Path, *, memory_mb: int = 256, threads: int = 2) -> None:
+        self.path, self.memory_mb, self.threads = path, memory_mb, threads
+        self._database: duckdb.DuckDBPyConnection | None = None
+
+    @classmethod
+    def from_config(
+        cls, config: WarehouseConfig, read_reference: Callable[[str], str], directory: Path
+    ) -> DuckDBWarehouse:
+        """The warehouse that a pipeline file names: {path, memory_mb?, threads?}."""
+        options = config.options
+        return cls(
+            directory / read_reference(str(options["path"])),
+            memory_mb=int(options.get("memory_mb", 256)),
+            threads=int(options.get("threads", 2)),
+        )
+
+    def __str__(self) -> str:
+        return f"duckdb {self.path.name}"
+
+    def open(self, read_only: bool = False) -> None:
+        """The file is ours until `close`.
+
+        Raises: Transient while another process has it open.
+        """
+        import duckdb
+
+        if self._database is not None:
+            return
+        if read_only and not self.path.exists():
+            raise PenstockError(f"there is no warehouse at {self.path} yet", fix="penstock run")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "threads": self.threads,
+            "memory_limit": f"{self.memory_mb}MB",
+            "temp_directory": str(self.path.with_name(f"{self.path.name}.spill")),
+            "preserve_insertion_order": False,
+            "autoinstall_known_extensions": False,
+        }
+        try:
+            self._database = duckdb.connect(str(self.path), read_only=read_only, config=settings)
+        except duckdb.Error as error:
+            raise self._not_opened(error) from error
+
+    def _not_opened(self, error: Exception) -> PenstockError:
+        held = _HELD.search(str(error))
+        if held:
+            return Transient(
+                f"another process has {self.path.name} open (PID {held[2]}, {held[1]})",
+                where=str(self.path),
+                why="a DuckDB file is written by one process at a time",
+                fix="wait for that process, or end it",
+                retry_after_s=5,
+            )
+        if "different configuration" in str(error):
+            return Transient(
+                f"this process has {self.path.name} open in another way", where=str(self.path)
+            )
+        return Rejected(
+            f"{self.path.name} does not open as a DuckDB file",
+            where=str(self.path),
+            why=str(error),
+            fix="give warehouse.path another name, or the version of DuckDB that wrote it",
+        )
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def identity(self) -> str | None:
+        with self._session() as session:
+            found = session.rows(
+                "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() "
+                "AND schema_name = 'penstock' AND table_name = '_penstock_warehouse'"
+            )
+            ids = session.rows("SELECT id FROM penstock._penstock_warehouse") if found else []
+            return ids[0][0] if ids else None
+
+    def set_up(self, identity: str) -> None:
+        with self._session() as session:
+            for statement in ledger.definitions():
+                session.run(statement)
+            session.run(
+                "INSERT INTO penstock._penstock_warehouse SELECT $1, $2 "
+                "WHERE NOT EXISTS (SELECT 1 FROM penstock._penstock_warehouse)",
+                (identity, datetime.now(UTC)),
+            )
+
+    def load(self, request: LoadRequest) -> list[Receipt]:
+        where = f"{request.target.stream} -> {request.target}"
+        self._make_lock(str(request.target))
+        with self._session(where) as session:
+            return load(session, request, datetime.now(UTC))
+
+    def _make_lock(self, target: str) -> None:
+        with self._session() as session:
+            if not session.rows(
+                "SELECT 1 FROM penstock._penstock_locks WHERE target = $1", (target,)
+            ):
+                session.run(
+                    "INSERT INTO penstock._penstock_locks VALUES ($1, '') ON CONFLICT DO NOTHING",
+                    (target,),
+                )
+
+    def close_run(self, closing: Closing, target: str) -> None:
+        self._make_lock(target)
+        with self._session(target) as session:
+            session.lock(target, "")
+            ledger.write_closing(session, closing, target)
+
+    def ledger(self, target: str | None = None) -> list[LedgerRow]:
+        with self._session() as session:
+            return ledger.read_ledger(session, target)
+
+    def count(self, target: Target, by_chunk: bool = False) -> Mapping[str, int]:
+        with self._session(str(target)) as session:
+            if session.columns(target) is None:
+                return {} if by_chunk else {"": 0}
+            select = f"SELECT {CHUNK if by_chunk else literal('')}, count(*) FROM"
+            end = f"GROUP BY {CHUNK}" if by_chunk else ""
+            return dict(session.rows(f"{select} {table_name(target)} {end}"))
+
+    def query(self, sql: str, limit: int | None = None) -> Rows:
+        """The answer of any SQL, committed; moments are datetimes in UTC."""
+        with self._session("query") as session:
+            return session.answer(sql, limit)
+
+    @contextmanager
+    def _session(self, where: str = "") -> Iterator[_Session]:
+        """One transaction: committed at the end, rolled back at an error."""
+        import duckdb
+
+        if self._database is None:
+            raise PenstockError(f"{self.path.name} is not open")
+        connection = self._database.cursor()
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("BEGIN")
+            try:
+                yield _Session(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(duckdb.Error):
+                    connection.execute("ROLLBACK")
+                raise
+        except duckdb.Error as error:
+            raise _understood(error, where or str(self.path)) from error
+        finally:
+            connection.close()
+
+
+def _understood(error: Exception, where: str) -> PenstockError:
+    """The error by what the caller must do."""
+    import duckdb
+
+    why = str(error)
+    if isinstance(error, duckdb.DependencyException):
+        return Rejected(
+            "load rejected: a column changes its type, and an index stands on the table",
+            where=where,
+            why=why,
+            fix="drop the index, load again, and create it anew",
+        )
+    transient = (
+        duckdb.TransactionException,
+        duckdb.IOException,
+        duckdb.OutOfMemoryException,
+        duckdb.FatalException,
+        duckdb.InternalException,
+        duckdb.InterruptException,
+        duckdb.ConnectionException,
+    )
+    if isinstance(error, transient):
+        return Transient("DuckDB could not do it now", where=where, why=why)
+    return Rejected("DuckDB refused", where=where, why=why)
+
+
+class _Session:
+    """One transaction of DuckDB."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+        answer = self._connection.execute(sql, list(values)).fetchone()
+        return int(answer[0]) if answer and isinstance(answer[0], int) else 0
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql, list(values)).fetchall()
+
+    def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            self._connection.executemany(sql, [list(row) for row in rows])
+
+    def lock(self, target: str, load_id: str) -> None:
+        self.run(
+            "UPDATE penstock._penstock_locks SET load_id = $2 WHERE target = $1", (target, load_id)
+        )
+
+    def columns(self, target: Target) -> Mapping[str, str] | None:
+        place = (target.schema, target.table)
+        here = (
+            "database_name = current_database() AND lower(schema_name) = lower($1) "
+            "AND lower({}) = lower($2)"
+        )
+        views = f"SELECT 1 FROM duckdb_views() WHERE {here.format('view_name')}"
+        if self.rows(views, place):
+            raise Rejected(
+                f"{target} is a view", fix="rename the view, or give the stream another load.table"
+            )
+        found = self.rows(
+            "SELECT column_name, data_type FROM duckdb_columns() "
+            f"WHERE {here.format('table_name')} ORDER BY column_index",
+            place,
+        )
+        return {name: logical_type(kind) for name, kind in found} or None
+
+    def type_name(self, logical: str) -> str:
+        return duckdb_type(logical)
+
+    def fold(self, name: str) -> str:
+        return name.lower()
+
+    def binary(self, expression: str) -> str:
+        return expression
+
+    def made(self, target: Target) -> None:
+        """Nothing: an index would cost more than the joins of a load."""
+
+    def file_rows(self, paths: Sequence[str]) -> Mapping[str, int]:
+        return file_rows(self._connection, paths)
+
+    def file_columns(self, path: str) -> Mapping[str, str]:
+        return file_columns(self._connection, path)
+
+    def append(self, target: Target, columns: Mapping[str, str], files: Sequence[Files]) -> int:
+        names = ", ".join(quote(name) for name in columns)
+        return self.run(
+            f"INSERT INTO {table_name(target)} ({names}) {select_staged(columns, files)}"
+        )
+
+    def stage(self, columns: Mapping[str, str], files: Sequence[Files]) -> str:
+        return f"({select_staged(columns, files)})"
+
+    def answer(self, sql: str, limit: int | None) -> Rows:
+        relation: Any = self._connection.sql(sql)
+        if relation is None:
+            return Rows((), (), ())
+        names, types = tuple(relation.columns), tuple(str(kind) for kind in relation.types)
+        if any(_ZONED in kind for kind in types):
+            relation = self._connection.sql(_unzoned(sql, types))
+        found = relation.fetchall() if limit is None else relation.fetchmany(limit)
+        moments = {place for place, kind in enumerate(types) if kind == _ZONED}
+        return Rows(
+            names,
+            types,
+            tuple(
+                tuple(_moment(v) if place in moments else v for place, v in enumerate(row))
+                for row in found
+            ),
+        )
+
+
+def _unzoned(sql: str, types: Sequence[str]) -> str:
+    """The query with each moment as a text, for the driver needs pytz to hand one over."""
+    names = [f"c{place}" for place in range(len(types))]
+    values = (
+        f"CAST({n} AS VARCHAR)" if _ZONED in t else n for n, t in zip(names, types, strict=True)
+    )
+    return f"SELECT {', '.join(values)} FROM ({sql.rstrip().rstrip(';')}\n) q({', '.join(names)})"
+
+
+def _moment(text: str | None) -> datetime | str | None:
+    """The moment in UTC; its text where Python's years do not reach (infinity, BC)."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    except ValueError:
+        return text
