@@ -17,11 +17,13 @@ from penstock.errors import Broken, Rejected
 from penstock.journal.sqlite import SqliteJournal
 from penstock.model import Plan, StreamKey
 from penstock.observe.events import EventLog
-from penstock.pipeline import Pipeline, Stream
+from penstock.pipeline import Options, Pipeline, Stream
 from penstock.ports import Clock, Journal, Source, Store, Warehouse
 from penstock.queues.sqlite import SqliteQueue
-from penstock.spec import digest, from_json, open_type, read_reference, settle_write, to_json
-from penstock.spec import expand as expand_pattern
+from penstock.spec.registry import load_class
+from penstock.spec.secrets import open_options, read_reference
+from penstock.spec.streams import expand, settle_write
+from penstock.spec.wire import digest, from_json, to_json
 from penstock.stores import open_store
 
 
@@ -61,10 +63,14 @@ class Workspace:
         with self._lock:
             if name not in self._sources:
                 config = self.pipeline.source(name)
-                self._sources[name] = open_type(
-                    "source", config.type, config, self.read_reference, self._directory
-                )
+                opened = replace(config, options=self._open(config.options, f"sources.{name}"))
+                kind = load_class("source", config.type)
+                self._sources[name] = kind.from_config(opened, str, self._directory)
             return self._sources[name]
+
+    def _open(self, options: Options, where: str) -> Options:
+        """The options with every reference and secret read."""
+        return open_options(options, self.pipeline, self.environ, where)
 
     @property
     def _directory(self) -> Path:
@@ -79,8 +85,9 @@ class Workspace:
     def open_warehouse(self) -> Warehouse:
         """A new warehouse object, not connected yet."""
         config = self.pipeline.warehouse
-        warehouse: Warehouse = open_type(
-            "warehouse", config.type, config, self.read_reference, self._directory
+        opened = replace(config, options=self._open(config.options, "warehouse"))
+        warehouse: Warehouse = load_class("warehouse", config.type).from_config(
+            opened, str, self._directory
         )
         return warehouse
 
@@ -145,7 +152,7 @@ class Workspace:
         for stream in self.pipeline.streams:
             if stream.tables:
                 names = [dataset.name for dataset in self.source(stream.source).discover()]
-                expanded = expand_pattern(stream, names, self.pipeline.streams)
+                expanded = expand(stream, names, self.pipeline.streams)
             else:
                 expanded = (stream,)
             streams.extend(self._settle(item) for item in expanded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from penstock.model import ChunkId, Counts, Plan, StreamKey
 from penstock.ports import Journal, LedgerRow, Store
@@ -24,7 +24,7 @@ class RunAudit:
     status: str
     """open, in flight, settled, closed, abandoned, by hand."""
     read: int = 0
-    counts: Counts = Counts()
+    counts: Counts = field(default_factory=Counts)
     rejected: int = 0
     not_transformed: int = 0
     loaded: int = 0

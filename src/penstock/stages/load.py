@@ -91,7 +91,7 @@ class Load:
                 target=target_of(stream),
                 contract=self._contract(plan, newest),
                 chunks=tuple(
-                    Staged(commit, plan.seq, self._fetch(commit, Path(folder)))
+                    Staged(commit, plan.seq, tuple(map(str, self._fetch(commit, Path(folder)))))
                     for commit in commits
                 ),
                 swap=swap,
@@ -101,8 +101,8 @@ class Load:
         self.store.create(layout.receipt_key(plan, request.load_id), body)
         self.on_loaded(plan, receipts)
 
-    def _fetch(self, commit: Commit, folder: Path) -> tuple[str, ...]:
-        return tuple(str(self.store.fetch(file.key, folder)) for file in commit.good)
+    def _fetch(self, commit: Commit, folder: Path) -> tuple[Path, ...]:
+        return tuple(self.store.fetch(file.key, folder) for file in commit.good)
 
     def _contract(self, plan: Plan, version: int) -> Contract:
         entry = self.journal.read(layout.contract_entry(plan.key, version))
