@@ -18,13 +18,17 @@ _BUSY_TIMEOUT_S = 60
 class Database:
     """A connection of this process's own, opened at first use and shared by its threads.
 
+    Shape: `schema` is run once, where `table` is not there yet.
+
     Why: SQLite has one writer at a time anyway. In WAL mode every commit is safe from a killed
     process; with `sync="FULL"` also from a power cut, at the price of one sync a commit.
     """
 
-    def __init__(self, path: Path, schema: str, sync: Literal["FULL", "NORMAL"]) -> None:
+    def __init__(
+        self, path: Path, table: str, schema: str, sync: Literal["FULL", "NORMAL"]
+    ) -> None:
         self.path = path
-        self._schema, self._sync = schema, sync
+        self._table, self._schema, self._sync = table, schema, sync
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
 
@@ -70,10 +74,12 @@ class Database:
         try:
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
             connection.execute(f"PRAGMA synchronous = {self._sync}")
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in self._schema.split(";"):
-                connection.execute(statement)
-            connection.execute("COMMIT")
+            there = "SELECT 1 FROM sqlite_master WHERE name = ?"
+            if not connection.execute(there, (self._table,)).fetchall():
+                connection.execute("BEGIN IMMEDIATE")
+                for statement in self._schema.split(";"):
+                    connection.execute(statement)
+                connection.execute("COMMIT")
         except sqlite3.Error:
             connection.close()
             raise

@@ -15,11 +15,11 @@ from penstock.ports import Clock, Entry
 from penstock.sqlite import Database
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS entries (
+CREATE TABLE entries (
     key TEXT PRIMARY KEY, value TEXT NOT NULL, version INTEGER NOT NULL, changed_at TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS versions (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER);
-INSERT OR IGNORE INTO versions VALUES (1, 0)
+CREATE TABLE versions (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER);
+INSERT INTO versions VALUES (1, 0)
 """
 _COLUMNS = "key, value, version, changed_at"
 _PAGE = 500
@@ -33,7 +33,7 @@ class SqliteJournal:
     """
 
     def __init__(self, path: Path, clock: Clock | None = None) -> None:
-        self._database = Database(path, _SCHEMA, sync="FULL")
+        self._database = Database(path, "entries", _SCHEMA, sync="FULL")
         self._clock = clock or SystemClock()
 
     def read(self, key: str) -> Entry | None:

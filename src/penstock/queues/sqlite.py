@@ -14,7 +14,7 @@ from penstock.queues.workers import Workers
 from penstock.sqlite import Database
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS messages (
+CREATE TABLE messages (
     place INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
     queue TEXT NOT NULL,
@@ -27,9 +27,9 @@ CREATE TABLE IF NOT EXISTS messages (
     reason TEXT,
     dead_at INTEGER
 );
-CREATE INDEX IF NOT EXISTS messages_alive ON messages (queue, place) WHERE dead_at IS NULL;
-CREATE INDEX IF NOT EXISTS messages_leased ON messages (worker) WHERE worker IS NOT NULL;
-CREATE INDEX IF NOT EXISTS messages_dead ON messages (dead_at) WHERE dead_at IS NOT NULL
+CREATE INDEX messages_alive ON messages (queue, place) WHERE dead_at IS NULL;
+CREATE INDEX messages_leased ON messages (worker) WHERE worker IS NOT NULL;
+CREATE INDEX messages_dead ON messages (dead_at) WHERE dead_at IS NOT NULL
 """
 _ALIVE = "queue = ? AND dead_at IS NULL"
 _OURS = "id = ? AND receipt = ?"
@@ -51,7 +51,7 @@ class SqliteQueue:
     def __init__(
         self, path: Path, clock: Clock, visibility_s: float = 120, max_receives: int = 20
     ) -> None:
-        self._database = Database(path, _SCHEMA, sync="NORMAL")
+        self._database = Database(path, "messages", _SCHEMA, sync="NORMAL")
         self._workers = Workers(path.parent / "workers")
         self._clock = clock
         self._visibility_s, self.max_receives = visibility_s, max_receives

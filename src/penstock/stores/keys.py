@@ -28,7 +28,7 @@ def checked(key: str) -> str:
 def checked_prefix(prefix: str) -> tuple[str, str]:
     """The prefix cut into its folder and the start of a name."""
     folder, _, name = prefix.rpartition("/")
-    if folder:
+    if "/" in prefix:
         checked(folder)
     if name in (".", ".."):
         checked(name)
