@@ -1,0 +1,361 @@
+"""A read-only session with a Postgres server, over ADBC, and its failures as Penstock's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from penstock.errors import PenstockError, Rejected, SpecError, Transient
+from penstock.pipeline import SourceConfig
+
+APPLICATION = "penstock-extract"
+"""How our sessions are known to each other: they cannot write, so no plan waits for them."""
+BATCH_BYTES = 32 * 1024 * 1024
+CONNECT_TIMEOUT_S = 10
+
+_SETTINGS = {
+    "default_transaction_read_only": "on",
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "intervalstyle": "iso_8601",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    "xmloption": "content",
+}
+_SECRET_FIELDS = {
+    "host": "host",
+    "port": "port",
+    "dbname": "database",
+    "database": "database",
+    "username": "user",
+    "user": "user",
+    "password": "password",
+    "sslmode": "sslmode",
+}
+_TRANSIENT_STATES = ("08", "40", "53", "55P03", "57")
+_TRANSIENT_TEXTS = (
+    "connection refused",
+    "connection to server was lost",
+    "server closed the connection",
+    "could not receive data",
+    "could not send data",
+    "connection reset",
+    "connection timed out",
+    "timeout expired",
+    "temporary failure in name resolution",
+    "too many clients",
+    "too many connections",
+    "remaining connection slots",
+    "the database system is",
+    "terminating connection",
+    "canceling statement",
+    "no connection to the server",
+    "ssl syscall error",
+    "eof detected",
+)
+_FIXES = (
+    ("password authentication failed", "correct user and password, or the secret that holds them"),
+    ("no password supplied", "give the source a password: password: ${secret:…}"),
+    ("could not translate host name", "correct host: no such name is known here"),
+    ("name or service not known", "correct host: no such name is known here"),
+    ("role", "correct user"),
+    ("database", "correct database; psql -l lists what the server has"),
+    ("no pg_hba.conf entry", "the server refuses this user, host or lack of TLS: try sslmode: require"),
+    ("ssl", "set sslmode and sslrootcert as the server asks"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How a server is reached; every field is plain text, nothing is escaped."""
+
+    source: str
+    host: str = ""
+    port: str = ""
+    database: str = ""
+    user: str = ""
+    password: str = field(default="", repr=False)
+    more: Mapping[str, str] = field(default_factory=dict)
+    statement_timeout_s: float = 0
+
+    @classmethod
+    def from_config(cls, config: SourceConfig, read_reference: Callable[[str], str]) -> Login:
+        """The login with its references read.
+
+        Raises: SpecError if the url or the secret cannot be understood.
+        """
+        options = config.options
+        values: dict[str, str] = {}
+        if isinstance(options.get("secret"), str):
+            values.update(_from_secret(config, read_reference(f"${{secret:{options['secret']}}}")))
+        if isinstance(options.get("url"), str):
+            values.update(_from_url(config, options["url"], read_reference))
+        for name in ("host", "port", "database", "user", "password", "sslmode", "sslrootcert"):
+            if options.get(name) is not None:
+                values[name] = read_reference(str(options[name]))
+        own = {name: values.pop(name, "") for name in ("host", "port", "database", "user")}
+        password = values.pop("password", "")
+        timeout_s = float(options.get("statement_timeout") or 0)
+        return cls(
+            config.name, **own, password=password, more=values, statement_timeout_s=timeout_s
+        )
+
+    @property
+    def where(self) -> str:
+        """The place as a reader knows it, without the password."""
+        return (
+            f"source {self.source}: {self.user or '(default user)'}@{self.host or 'localhost'}"
+            + (f":{self.port}" if self.port else "")
+            + f"/{self.database}"
+        )
+
+    def conninfo(self) -> str:
+        """What libpq takes; values are escaped here, so that no password needs escaping."""
+        values = {
+            **self.more,
+            "host": self.host,
+            "port": self.port,
+            "dbname": self.database,
+            "user": self.user,
+            "password": self.password,
+            "application_name": APPLICATION,
+            "client_encoding": "UTF8",
+        }
+        values.setdefault("connect_timeout", str(CONNECT_TIMEOUT_S))
+        values.setdefault("keepalives_idle", "30")
+        return " ".join(f"{name}={_conninfo_value(text)}" for name, text in values.items() if text)
+
+
+def _conninfo_value(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _from_secret(config: SourceConfig, text: str) -> dict[str, str]:
+    import json
+
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, Mapping):
+        raise SpecError(
+            f"the secret {config.options['secret']} is not a JSON object",
+            where=f"source {config.name}, line {config.line}",
+            fix='store {"host": …, "port": …, "dbname": …, "username": …, "password": …}',
+        )
+    return {to: str(fields[name]) for name, to in _SECRET_FIELDS.items() if name in fields}
+
+
+def _from_url(
+    config: SourceConfig, url: str, read_reference: Callable[[str], str]
+) -> dict[str, str]:
+    """Why: references are read after the url is taken apart, so that their values stay whole."""
+    scheme, found, rest = url.partition("://")
+    if "${" in scheme or (not found and "${" in url):
+        return _from_url(config, read_reference(url), str)
+    login, _, address = rest.rpartition("@")
+    user, _, password = login.partition(":")
+    parts = urlsplit("//" + read_reference(address))
+    if not found or scheme not in ("postgres", "postgresql"):
+        raise SpecError(
+            "the url is none of Postgres",
+            where=f"source {config.name}, line {config.line}",
+            fix="url: postgresql://host:5432/database",
+        )
+    values = {
+        "user": _url_value(user, read_reference),
+        "password": _url_value(password, read_reference),
+        "host": unquote(parts.hostname or ""),
+        "port": str(parts.port or ""),
+        "database": unquote(parts.path.removeprefix("/")),
+        **dict(parse_qsl(parts.query)),
+    }
+    values["user"] = values.get("user", "")
+    if "dbname" in values:
+        values["database"] = values.pop("dbname")
+    return {name: text for name, text in values.items() if text}
+
+
+def _url_value(text: str, read_reference: Callable[[str], str]) -> str:
+    return read_reference(text) if "${" in text else unquote(text)
+
+
+class Session:
+    """One connection, autocommitting, that cannot write."""
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+        self._database: Any = None
+        self._connection: Any = None
+
+    @property
+    def where(self) -> str:
+        return self._login.where
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Connected, and set up so that every value has one spelling.
+
+        Why: set by statements, not by the `options` start-up parameter, which poolers refuse.
+        """
+        try:
+            import adbc_driver_manager
+            import adbc_driver_postgresql
+            import nanoarrow  # noqa: F401
+        except ImportError as error:
+            raise SpecError(
+                "the Postgres driver is not installed",
+                where=f"source {self._login.source}",
+                why=str(error),
+                fix="pip install 'penstock[postgres]'",
+            ) from error
+        with self.reported():
+            self._database = adbc_driver_manager.AdbcDatabase(
+                driver=adbc_driver_postgresql._driver_path(),  # noqa: SLF001
+                uri=self._login.conninfo(),
+            )
+            self._connection = adbc_driver_manager.AdbcConnection(self._database)
+        timeout_ms = str(round(self._login.statement_timeout_s * 1000))
+        settings = {**_SETTINGS, "statement_timeout": timeout_ms}
+        calls = ", ".join(
+            f"set_config('{name}', '{value}', false)" for name, value in settings.items()
+        )
+        self.rows(f"SELECT {calls}")
+
+    def close(self) -> None:
+        """The connection is gone; a statement that still runs is cancelled with it."""
+        for handle in (self._connection, self._database):
+            if handle is not None:
+                handle.close()
+        self._connection = self._database = None
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The query's rows; ask for text, integers and booleans only."""
+        import nanoarrow
+
+        with self.reported(sql):
+            stream, statement = self._execute(sql)
+            try:
+                names = range(stream._get_cached_schema().n_children)  # noqa: SLF001
+                found: list[tuple[Any, ...]] = []
+                for batch in stream:
+                    columns = [nanoarrow.Array(batch.child(i)).to_pylist() for i in names]
+                    found.extend(zip(*columns, strict=True))
+                return found
+            finally:
+                statement.close()
+
+    def row(self, sql: str) -> tuple[Any, ...]:
+        """The query's only row."""
+        return self.rows(sql)[0]
+
+    def schema(self, sql: str) -> Any:
+        """The Arrow schema that the query would answer with."""
+        import adbc_driver_manager
+        import nanoarrow
+
+        with self.reported(sql):
+            statement = adbc_driver_manager.AdbcStatement(self._connection)
+            try:
+                statement.set_sql_query(sql)
+                return nanoarrow.c_schema(statement.execute_schema())
+            finally:
+                statement.close()
+
+    @contextmanager
+    def batches(self, sql: str) -> Iterator[Any]:
+        """The query's answer as an Arrow stream; errors while reading it are the caller's to
+        turn with `reported`."""
+        with self.reported(sql):
+            stream, statement = self._execute(sql)
+        try:
+            yield stream
+        finally:
+            statement.close()
+
+    def _execute(self, sql: str) -> tuple[Any, Any]:
+        import adbc_driver_manager
+        import nanoarrow
+
+        statement = adbc_driver_manager.AdbcStatement(self._connection)
+        statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+        statement.set_sql_query(sql)
+        handle, _ = statement.execute_query()
+        return nanoarrow.c_array_stream(handle), statement
+
+    @contextmanager
+    def reported(self, sql: str = "") -> Iterator[None]:
+        """Failures of the driver in here leave as Transient, Rejected or SpecError."""
+        import adbc_driver_manager
+        from nanoarrow._utils import NanoarrowException
+
+        try:
+            yield
+        except (adbc_driver_manager.Error, NanoarrowException) as error:
+            raise failure(self._login, error, sql) from None
+
+
+def failure(login: Login, error: Exception, sql: str = "") -> PenstockError:
+    """What the driver said, as what the caller must do.
+
+    Why: a wrong password or a missing table stays wrong however often it is tried; an error
+    within a stream carries no SQLSTATE, so that its text decides.
+    """
+    text = str(error)
+    if login.password:
+        text = text.replace(login.password, "***")
+    state = str(getattr(error, "sqlstate", None) or "")
+    found = re.search(r"SQLSTATE: (\w{5})", text)
+    state = state if state.strip("\0") else (found[1] if found else "")
+    why = _shortened(text)
+    lower = why.lower()
+    if "statement timeout" in lower:
+        return Transient(
+            "the query took longer than statement_timeout", where=login.where, why=why,
+            fix="raise statement_timeout of the source, or read less at a time (parallel)",
+        )  # fmt: skip
+    if state.startswith(_TRANSIENT_STATES) or any(part in lower for part in _TRANSIENT_TEXTS):
+        return Transient("the database does not answer now", where=login.where, why=why)
+    if "failed to connect" in lower or "connection to server" in lower:
+        fix = next((fix for part, fix in _FIXES if part in lower), "correct the source's address")
+        return Rejected("the database cannot be reached", where=login.where, why=why, fix=fix)
+    return Rejected(
+        "the database refused the query", where=login.where, why=why, fix=_query_fix(state, sql)
+    )
+
+
+def _query_fix(state: str, sql: str) -> str:
+    if state == "42501":
+        return "grant the user USAGE on the schema and SELECT on the table"
+    if state in ("42P01", "42703", "3F000"):
+        return "correct the names in the pipeline file: penstock discover lists what is there"
+    if state == "25006":
+        return "a source is only read: remove what writes from the query"
+    if state.startswith("22"):
+        return "the value does not fit its column's type: correct it in the pipeline file"
+    return f"the query was: {sql[:300]}" if sql else ""
+
+
+def _shortened(text: str) -> str:
+    """The server's own words, in one line."""
+    text = re.sub(r"\n*Query was:.*", "", text, flags=re.DOTALL)
+    text = re.sub(r"^[A-Z_]+: (\[libpq\] )?", "", text)
+    text = re.sub(r"SQLSTATE: \w{5}\.?", "", text)
+    return " ".join(text.split())
