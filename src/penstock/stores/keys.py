@@ -30,8 +30,6 @@ def checked_prefix(prefix: str) -> tuple[str, str]:
     folder, _, name = prefix.rpartition("/")
     if "/" in prefix:
         checked(folder)
-    if name in (".", ".."):
-        checked(name)
     return folder, name
 
 

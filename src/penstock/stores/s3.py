@@ -35,17 +35,18 @@ class S3Store:
         bucket: str,
         prefix: str,
         options: Mapping[str, str],
+        retries: int = 5,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._bucket, self._prefix, self._options = bucket, prefix, dict(options)
-        self._pause = pause
+        self._retries, self._pause = retries, pause
 
     def __repr__(self) -> str:
         return f"S3Store({self._where('')!r})"
 
     @cached_property
     def _client(self) -> Client:
-        return self._connect(retries=5)
+        return self._connect(self._retries)
 
     @cached_property
     def _once(self) -> Client:
@@ -139,7 +140,8 @@ class S3Store:
                 with local_errors(target), temporary.open("xb") as file:
                     for part in answer.stream(min_chunk_size=_PART_BYTES):
                         file.write(part)
-            temporary.replace(target)
+                with local_errors(target):
+                    temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
         return target
@@ -181,30 +183,39 @@ class S3Store:
         where = self._where(key)
         try:
             yield
-        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            raise PenstockError(
-                f"S3 refuses access to bucket {self._bucket!r}",
-                where=where,
-                why=_first_line(error),
-                fix="check the credentials, and that they allow s3:GetObject, s3:PutObject, "
-                "s3:DeleteObject and s3:ListBucket there",
-            ) from error
-        except FileNotFoundError as error:
-            raise PenstockError(
-                f"there is no bucket {self._bucket!r}",
-                where=where,
-                why=_first_line(error),
-                fix="create it, or correct the url, the region or the endpoint",
-            ) from error
-        except exceptions.BaseError as error:
+        except (FileNotFoundError, exceptions.BaseError) as error:
             raise _s3_explained(error, where) from error
 
 
 def _s3_explained(error: Exception, where: str) -> PenstockError:
+    """The error in terms of what to do.
+
+    Why: obstore has no class of its own for most answers, and a list tells none by class; the
+    status and S3's own codes stand in its text.
+    """
     text, why = str(error), _first_line(error)
-    if "NoSuchBucket" in text:
+    bucket = where.split("/")[2]
+    if isinstance(error, FileNotFoundError) or "NoSuchBucket" in text:
         return PenstockError(
-            "there is no such bucket", where=where, why=why, fix="create it, or correct the url"
+            f"there is no bucket {bucket!r}",
+            where=where,
+            why=why,
+            fix="create it, or correct the url, the region or the endpoint",
+        )
+    if "169.254." in text:  # where a machine would keep the credentials of its role
+        return PenstockError(
+            "there are no credentials for S3 here",
+            where=where,
+            why=why,
+            fix="export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…, or set them in the options",
+        )
+    if re.search("status code: 40[13]", text):
+        return PenstockError(
+            f"S3 refuses access to bucket {bucket!r}",
+            where=where,
+            why=why,
+            fix="check the credentials, and that they allow s3:GetObject, s3:PutObject, "
+            "s3:DeleteObject and s3:ListBucket there",
         )
     if "incorrectly configured region" in text or "AuthorizationHeaderMalformed" in text:
         return PenstockError(
@@ -220,19 +231,12 @@ def _s3_explained(error: Exception, where: str) -> PenstockError:
             why=why,
             fix="get new ones (aws sso login), then run again",
         )
-    if "169.254." in text or "credential" in text.lower():
-        return PenstockError(
-            "there are no credentials for S3 here",
-            where=where,
-            why=why,
-            fix="export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…, or set them in the options",
-        )
     return Transient("S3 did not answer", where=where, why=why)
 
 
 def _is_lost(error: Exception) -> bool:
     """Whether the request may have been carried out all the same."""
-    return isinstance(_s3_explained(error, ""), Transient)
+    return isinstance(_s3_explained(error, "s3://?"), Transient)
 
 
 def _first_line(error: Exception) -> str:

@@ -171,7 +171,7 @@ class StoreContract:
             store.delete([key])
         assert list(store.list("")) == []
 
-    @pytest.mark.parametrize("prefix", ["../", "..", "a/../..", "/", "a//"])
+    @pytest.mark.parametrize("prefix", ["../", "../x", "a/../x", "/", "a//"])
     def test_a_listing_that_leaves_the_root_is_refused(self, store: Store, prefix: str) -> None:
         with pytest.raises(Rejected):
             list(store.list(prefix))
