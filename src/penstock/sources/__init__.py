@@ -1,0 +1,1 @@
+"""The places rows come from: one module per source type."""
