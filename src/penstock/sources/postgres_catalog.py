@@ -295,7 +295,8 @@ def cheap_order(session: Session, relation: Relation) -> tuple[tuple[PgColumn, .
         SELECT max(s.correlation)::float8 FROM pg_stats s
         JOIN pg_namespace n ON n.nspname = s.schemaname
         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename
-        WHERE c.oid = {relation.oid} AND s.attname = {pg_literal(leading.name)} AND NOT s.inherited""")
+        WHERE c.oid = {relation.oid} AND NOT s.inherited
+            AND s.attname = {pg_literal(leading.name)}""")
     if correlation is not None and correlation > _IN_ORDER:
         return relation.order, f"read in the order of {key}, so that it can go on where it stopped"
     return (), f"read in no order: rows do not lie in the order of {key}"
@@ -350,7 +351,7 @@ def _indexed(session: Session) -> dict[int, tuple[str, ...]]:
 def _likely_cursors(
     columns: Sequence[PgColumn], primary_key: Sequence[str], indexed: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Columns that say when a row changed: by name, those with an index first; then a serial key."""
+    """Columns that say when a row changed, likeliest names and indexed ones first; a serial key."""
     times = [
         column
         for column in columns

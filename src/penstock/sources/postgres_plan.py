@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 from typing import Any
 
 from penstock.errors import Rejected
@@ -247,8 +248,7 @@ def _writers(session: Session, relation: Relation) -> dict[str, str]:
     return dict(
         session.rows(f"""
         SELECT l.virtualtransaction, max(format('pid %s%s', coalesce(l.pid::text, '- (prepared)'),
-            coalesce(', since ' || round(extract(epoch FROM clock_timestamp() - a.xact_start)) || ' s',
-            '')))
+            ', open for ' || round(extract(epoch FROM clock_timestamp() - a.xact_start)) || ' s'))
         FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
         WHERE l.locktype = 'relation' AND l.granted
             AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -334,10 +334,7 @@ def _ranges(
         return [None], (f"one slice: {by} has no order to be cut by",)
     cuts = _cuts(session, relation, stream, column)
     edges: list[Json] = [None, *cuts, None]
-    ranges = [
-        {"by": by, "from": lower, "to": upper}
-        for lower, upper in zip(edges, edges[1:], strict=False)
-    ]
+    ranges = [{"by": by, "from": lower, "to": upper} for lower, upper in pairwise(edges)]
     if len(ranges) == 1:
         return [None], (f"one slice: {by} has too few values to be cut",)
     return list(ranges), (f"{len(ranges)} slices by {by}",)

@@ -183,9 +183,10 @@ class _Writer:
     def _greatest(self, rows: int) -> Json:
         if self._cursor is None or not rows:
             return None
+        name = quote(self._cursor.name)
         found = self._connection.execute(
-            f"SELECT {self._cursor.position_sql} FROM {self._batch} WHERE {quote(self._cursor.name)} = "
-            f"(SELECT max({quote(self._cursor.name)}) FROM {self._batch}) LIMIT 1"
+            f"SELECT {self._cursor.position_sql} FROM {self._batch} "
+            f"WHERE {name} = (SELECT max({name}) FROM {self._batch}) LIMIT 1"
         ).fetchone()
         if not found:
             return None

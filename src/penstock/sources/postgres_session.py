@@ -66,7 +66,7 @@ _FIXES = (
     ("name or service not known", "correct host: no such name is known here"),
     ("role", "correct user"),
     ("database", "correct database; psql -l lists what the server has"),
-    ("no pg_hba.conf entry", "the server refuses this user, host or lack of TLS: try sslmode: require"),
+    ("no pg_hba.conf entry", "allow this user and host there, or try sslmode: require"),
     ("ssl", "set sslmode and sslrootcert as the server asks"),
 )  # fmt: skip
 
