@@ -18,6 +18,7 @@ from penstock.model import Closing, LoadRequest, Receipt, Target
 from penstock.pipeline import WarehouseConfig
 from penstock.ports import LedgerRow, Rows
 from penstock.warehouses import ledger
+from penstock.warehouses.answers import ZONED, with_moments, with_moments_as_text
 from penstock.warehouses.columns import duckdb_type, logical_type
 from penstock.warehouses.loading import load, table_name
 from penstock.warehouses.staged import CHUNK, Files, file_columns, file_rows, select_staged
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import duckdb
 
 _HELD = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
-_ZONED = "TIMESTAMP WITH TIME ZONE"
 
 
 class DuckDBWarehouse:
@@ -169,20 +169,19 @@ class DuckDBWarehouse:
 
         if self._database is None:
             raise PenstockError(f"{self.path.name} is not open")
-        connection = self._database.cursor()
+        connection, committed = self._database.cursor(), False
         try:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("BEGIN")
-            try:
-                yield _Session(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                with suppress(duckdb.Error):
-                    connection.execute("ROLLBACK")
-                raise
+            yield _Session(connection)
+            connection.execute("COMMIT")
+            committed = True
         except duckdb.Error as error:
             raise _understood(error, where or str(self.path)) from error
         finally:
+            if not committed:
+                with suppress(duckdb.Error):
+                    connection.execute("ROLLBACK")
             connection.close()
 
 
@@ -284,32 +283,8 @@ class _Session:
         if relation is None:
             return Rows((), (), ())
         names, types = tuple(relation.columns), tuple(str(kind) for kind in relation.types)
-        if any(_ZONED in kind for kind in types):
-            relation = self._connection.sql(_unzoned(sql, types))
+        if any(ZONED in kind for kind in types):
+            inner = sql.rstrip().rstrip(";")
+            relation = self._connection.sql(with_moments_as_text(f"({inner}\n)", types))
         found = relation.fetchall() if limit is None else relation.fetchmany(limit)
-        moments = {place for place, kind in enumerate(types) if kind == _ZONED}
-        return Rows(
-            names,
-            types,
-            tuple(
-                tuple(_moment(v) if place in moments else v for place, v in enumerate(row))
-                for row in found
-            ),
-        )
-
-
-def _unzoned(sql: str, types: Sequence[str]) -> str:
-    """The query with each moment as a text, for the driver needs pytz to hand one over."""
-    names = [f"c{place}" for place in range(len(types))]
-    values = (
-        f"CAST({n} AS VARCHAR)" if _ZONED in t else n for n, t in zip(names, types, strict=True)
-    )
-    return f"SELECT {', '.join(values)} FROM ({sql.rstrip().rstrip(';')}\n) q({', '.join(names)})"
-
-
-def _moment(text: str | None) -> datetime | str | None:
-    """The moment in UTC; its text where Python's years do not reach (infinity, BC)."""
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC) if text else None
-    except ValueError:
-        return text
+        return Rows(names, types, with_moments(found, types))

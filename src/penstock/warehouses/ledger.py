@@ -310,7 +310,16 @@ def read_ledger(statements: Statements, target: str | None) -> list[LedgerRow]:
         values,
     )
     rows = [
-        LedgerRow(name, ChunkId.parse(chunk), *rest, at.replace(tzinfo=UTC))
-        for name, chunk, *rest, at in found
+        LedgerRow(
+            name,
+            ChunkId.parse(chunk),
+            generation,
+            seq,
+            status,
+            count,
+            load_id,
+            at.replace(tzinfo=UTC),
+        )
+        for name, chunk, generation, seq, status, count, load_id, at in found
     ]
     return sorted(rows, key=lambda row: (row.target, str(row.chunk)))

@@ -1,0 +1,466 @@
+"""Postgres as the warehouse, over ADBC: rows arrive by binary COPY, exactly as they were staged.
+
+`sort_key` and `dist_key` have no meaning here and are ignored. A `json` column stays `json`, not
+jsonb, which would change the order of keys and drop those that come twice.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from penstock.engine import connect, quote
+from penstock.errors import PenstockError, Rejected, SpecError, Transient
+from penstock.model import Closing, LoadRequest, Receipt, Target
+from penstock.pipeline import WarehouseConfig
+from penstock.ports import LedgerRow, Rows
+from penstock.warehouses import ledger
+from penstock.warehouses.answers import with_moments, with_moments_as_text
+from penstock.warehouses.columns import plain
+from penstock.warehouses.loading import load, table_name
+from penstock.warehouses.staged import CHUNK, Files, file_columns, file_rows, select_staged
+
+if TYPE_CHECKING:
+    import duckdb
+
+_STAGE = "_penstock_stage"
+_NAME_BYTES = 63
+_TYPES = {"double": "double precision", "binary": "bytea", "varchar": "text"}
+_LOGICAL = {
+    "boolean": "boolean",
+    "smallint": "smallint",
+    "integer": "integer",
+    "bigint": "bigint",
+    "real": "real",
+    "double precision": "double",
+    "text": "varchar",
+    "json": "json",
+    "bytea": "binary",
+    "date": "date",
+    "time without time zone": "time",
+    "timestamp without time zone": "timestamp",
+    "timestamp with time zone": "timestamptz",
+}
+_SETTINGS = {
+    "application_name": "penstock-load",
+    "timezone": "UTC",
+    "client_min_messages": "warning",
+    "lock_timeout": "60s",
+    "default_transaction_isolation": "read committed",
+    "standard_conforming_strings": "on",
+}
+"""Why: read committed, so that what is read after the lock is what the last holder committed."""
+
+_SELECT = re.compile(r"\s*(select|values|table)\b", re.IGNORECASE)
+_TRANSIENT = re.compile(r"08|25P03|40|53|55P03|57|58")
+_FIXES = {
+    "22021": (
+        "a text holds a NUL character, which Postgres cannot store",
+        "take it out in a step: - derive: {name: \"replace(name, chr(0), '')\"}, then replay",
+    ),
+    "0A000": (
+        "a column changes its type, and a view depends on it",
+        "drop the view, load again, and create it anew",
+    ),
+    "42501": (
+        "the user may not do that",
+        "grant CREATE on the database and the schema, and let the user own the tables",
+    ),
+}
+
+
+class PostgresWarehouse:
+    """A warehouse in one Postgres database. Every call has a connection of its own.
+
+    Shape: `conninfo` is libpq's, with the password; `place` is what people may read.
+    """
+
+    def __init__(self, conninfo: str, place: str) -> None:
+        self._conninfo, self.place = conninfo, place
+        self._database: Any = None
+
+    @classmethod
+    def from_config(
+        cls, config: WarehouseConfig, read_reference: Callable[[str], str], directory: Path
+    ) -> PostgresWarehouse:
+        """The warehouse that a pipeline file names: {url} or {host, port, database, user, …}."""
+        options = {name: read_reference(str(value)) for name, value in config.options.items()}
+        values = _from_url(options.pop("url", ""), config.line)
+        values.update(options)
+        values["dbname"] = values.pop("database", values.get("dbname", ""))
+        for name, default in (("connect_timeout", "10"), ("keepalives_idle", "30")):
+            values.setdefault(name, default)
+        place = f"postgres {values.get('host', 'localhost')}/{values['dbname']}"
+        listed = " ".join(f"{name}={_escaped(text)}" for name, text in values.items() if text)
+        return cls(listed, place)
+
+    def __str__(self) -> str:
+        return self.place
+
+    def open(self, read_only: bool = False) -> None:
+        """The server has answered.
+
+        Raises: Transient while it does not.
+        """
+        if self._database is not None:
+            return
+        try:
+            import adbc_driver_manager
+            import adbc_driver_postgresql
+        except ImportError as error:
+            raise SpecError(
+                "the driver for Postgres is not installed",
+                where=self.place,
+                why=str(error),
+                fix="pip install 'penstock[postgres]'",
+            ) from error
+        with _understood(self.place):
+            self._database = adbc_driver_manager.AdbcDatabase(
+                driver=adbc_driver_postgresql._driver_path(),  # noqa: SLF001
+                uri=self._conninfo,
+            )
+        try:
+            with self._session() as session:
+                session.run("SELECT 1")
+        except PenstockError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def identity(self) -> str | None:
+        with self._session() as session:
+            (place,) = session.rows("SELECT to_regclass('penstock._penstock_warehouse')::text")
+            if place[0] is None:
+                return None
+            ids = session.rows("SELECT id FROM penstock._penstock_warehouse")
+            return ids[0][0] if ids else None
+
+    def set_up(self, identity: str) -> None:
+        with self._session() as session:
+            # Two at a time would both find no schema, and one would fail.
+            session.rows("SELECT 1 FROM pg_advisory_xact_lock(hashtext('penstock'))")
+            for statement in ledger.definitions():
+                session.run(statement)
+            if not session.rows("SELECT 1 FROM penstock._penstock_warehouse"):
+                session.run(
+                    "INSERT INTO penstock._penstock_warehouse VALUES ($1, $2)",
+                    (identity, datetime.now(UTC)),
+                )
+
+    def load(self, request: LoadRequest) -> list[Receipt]:
+        self._make_lock(str(request.target))
+        with self._session(f"{request.target.stream} -> {request.target}") as session:
+            return load(session, request, datetime.now(UTC))
+
+    def _make_lock(self, target: str) -> None:
+        with self._session() as session:
+            session.run(
+                "INSERT INTO penstock._penstock_locks VALUES ($1, '') ON CONFLICT DO NOTHING",
+                (target,),
+            )
+
+    def close_run(self, closing: Closing, target: str) -> None:
+        self._make_lock(target)
+        with self._session() as session:
+            session.lock(target, "")
+            ledger.write_closing(session, closing, target)
+
+    def ledger(self, target: str | None = None) -> list[LedgerRow]:
+        with self._session() as session:
+            return ledger.read_ledger(session, target)
+
+    def count(self, target: Target, by_chunk: bool = False) -> Mapping[str, int]:
+        with self._session() as session:
+            if session.columns(target) is None:
+                return {} if by_chunk else {"": 0}
+            table = table_name(target)
+            if by_chunk:
+                return dict(session.rows(f"SELECT {CHUNK}, count(*) FROM {table} GROUP BY 1"))
+            return {"": session.rows(f"SELECT count(*) FROM {table}")[0][0]}
+
+    def query(self, sql: str, limit: int | None = None) -> Rows:
+        """The answer of any SQL, committed; moments are datetimes in UTC, numerics Decimals."""
+        with self._session("query") as session:
+            return session.answer(sql, limit)
+
+    @contextmanager
+    def _session(self, where: str = "") -> Iterator[_Session]:
+        """One transaction: committed at the end, rolled back at an error."""
+        import adbc_driver_manager
+
+        if self._database is None:
+            raise PenstockError(f"{self.place} is not open")
+        with _understood(where or self.place), tempfile.TemporaryDirectory() as folder:
+            connection = adbc_driver_manager.AdbcConnection(self._database)
+            session, committed = _Session(connection, Path(folder)), False
+            try:
+                settings = ", ".join(
+                    f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items()
+                )
+                session.run(f"SELECT {settings}")
+                connection.set_autocommit(False)
+                yield session
+                connection.commit()
+                committed = True
+            finally:
+                session.close()
+                with suppress(adbc_driver_manager.Error):
+                    if not committed:
+                        connection.rollback()
+                    connection.close()
+
+
+def _from_url(url: str, line: int) -> dict[str, str]:
+    if not url:
+        return {}
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgres", "postgresql"):
+        raise SpecError(
+            "warehouse.url is none of Postgres",
+            where=f"warehouse, line {line}",
+            fix="url: postgresql://user@host:5432/database",
+        )
+    values = {
+        "host": parts.hostname,
+        "port": str(parts.port or ""),
+        "user": parts.username,
+        "password": parts.password,
+        "dbname": parts.path.removeprefix("/"),
+    }
+    return {
+        **{name: unquote(text) for name, text in values.items() if text},
+        **dict(parse_qsl(parts.query)),
+    }
+
+
+def _escaped(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+@contextmanager
+def _understood(where: str) -> Iterator[None]:
+    """Failures of the drivers in here leave by what the caller must do."""
+    import adbc_driver_manager
+    import duckdb
+
+    try:
+        yield
+    except adbc_driver_manager.Error as error:
+        raise _failure(error, where) from error
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        raise Transient(
+            "a staged file could not be read now", where=where, why=str(error)
+        ) from error
+    except duckdb.Error as error:
+        raise Rejected("a staged file does not fit", where=where, why=str(error)) from error
+
+
+def _failure(error: Exception, where: str) -> PenstockError:
+    text = str(error).strip()
+    found = re.search(r"SQLSTATE: (\w{5})", text)
+    state = found[1] if found else str(getattr(error, "sqlstate", None) or "").strip("\0")
+    if state in _FIXES:
+        what, fix = _FIXES[state]
+        return Rejected(f"load rejected: {what}", where=where, why=text, fix=fix)
+    if not state and ("authentication failed" in text or "does not exist" in text):
+        return Rejected(
+            "Postgres does not let us in",
+            where=where,
+            why=text,
+            fix="correct host, database, user and password of the warehouse",
+        )
+    if not state or _TRANSIENT.match(state):
+        return Transient("Postgres could not do it now", where=where, why=text)
+    return Rejected("Postgres refused", where=where, why=text)
+
+
+class _Session:
+    """One transaction of Postgres, and a DuckDB that reads staged files for it."""
+
+    def __init__(self, connection: Any, folder: Path) -> None:
+        self._connection, self._folder = connection, folder
+        self._values: duckdb.DuckDBPyConnection = connect([folder], memory_mb=64)
+        self._readers: list[duckdb.DuckDBPyConnection] = []
+
+    def close(self) -> None:
+        for reader in (self._values, *self._readers):
+            reader.close()
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+        with self._statement(sql, [values] if values else []) as statement:
+            return max(0, int(statement.execute_update()))
+
+    def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            with self._statement(sql, rows) as statement:
+                statement.execute_update()
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._statement(sql, [values] if values else []) as statement:
+            stream, _ = statement.execute_query()
+            return self._values.from_arrow(stream).fetchall()
+
+    @contextmanager
+    def _statement(self, sql: str, rows: Sequence[Sequence[Any]]) -> Iterator[Any]:
+        import adbc_driver_manager
+
+        statement = adbc_driver_manager.AdbcStatement(self._connection)
+        try:
+            statement.set_sql_query(sql)
+            if rows:
+                width = len(rows[0])
+                listed = ", ".join(
+                    f"({ledger.marks(width, 1 + width * place)})" for place in range(len(rows))
+                )
+                values = [value for row in rows for value in row]
+                relation = self._values.sql(f"FROM (VALUES {listed})", params=values)
+                statement.prepare()
+                statement.bind_stream(relation.__arrow_c_stream__())
+            yield statement
+        finally:
+            statement.close()
+
+    def lock(self, target: str, load_id: str) -> None:
+        """Waits for another load, up to lock_timeout."""
+        self.rows(
+            "SELECT target FROM penstock._penstock_locks WHERE target = $1 FOR UPDATE", (target,)
+        )
+        self.run(
+            "UPDATE penstock._penstock_locks SET load_id = $2 WHERE target = $1", (target, load_id)
+        )
+
+    def columns(self, target: Target) -> Mapping[str, str] | None:
+        found = self.rows(
+            """SELECT c.relkind::text, a.attname::text, format_type(a.atttypid, a.atttypmod)
+            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            WHERE n.nspname = $1 AND c.relname = $2 ORDER BY a.attnum""",
+            (target.schema, target.table),
+        )
+        if found and found[0][0] not in ("r", "p"):
+            raise Rejected(
+                f"{target} is not a table",
+                fix="rename what stands there, or give the stream another load.table",
+            )
+        return {name: _logical(kind) for _, name, kind in found if name} if found else None
+
+    def type_name(self, logical: str) -> str:
+        return _TYPES.get(plain(logical), plain(logical)).replace("decimal", "numeric")
+
+    def fold(self, name: str) -> str:
+        if len(name.encode()) > _NAME_BYTES:
+            raise Rejected(
+                f'load rejected: the name "{name}" is longer than {_NAME_BYTES} bytes',
+                why="Postgres would cut it off",
+                fix="give it a shorter name: columns: {short: {from: the_long_name}}",
+            )
+        return name
+
+    def binary(self, expression: str) -> str:
+        return f'CAST({expression} AS text) COLLATE "C"'
+
+    def made(self, target: Target) -> None:
+        """Merge finds rows by their key: without an index, each load would read the table."""
+        if target.write == "merge":
+            keys = ", ".join(quote(key) for key in target.primary_key)
+            self.run(f"CREATE INDEX ON {table_name(target)} ({keys})")
+
+    def file_rows(self, paths: Sequence[str]) -> Mapping[str, int]:
+        return file_rows(self._reader(paths), paths) if paths else {}
+
+    def file_columns(self, path: str) -> Mapping[str, str]:
+        return file_columns(self._reader([path]), path)
+
+    def append(self, target: Target, columns: Mapping[str, str], files: Sequence[Files]) -> int:
+        place = {
+            "adbc.ingest.target_db_schema": target.schema,
+            "adbc.ingest.target_table": target.table,
+        }
+        return self._ingest(place, columns, files)
+
+    def stage(self, columns: Mapping[str, str], files: Sequence[Files]) -> str:
+        listed = ", ".join(f"{quote(n)} {self.type_name(t)}" for n, t in columns.items())
+        self.run(f"CREATE TEMPORARY TABLE {_STAGE} ({listed})")
+        place = {"adbc.ingest.target_table": _STAGE, "adbc.ingest.temporary": "true"}
+        self._ingest(place, columns, files)
+        self.run(f"ANALYZE {_STAGE}")
+        return _STAGE
+
+    def _ingest(
+        self, place: Mapping[str, str], columns: Mapping[str, str], files: Sequence[Files]
+    ) -> int:
+        import adbc_driver_manager
+
+        reader = self._reader([path for group in files for path in group.paths])
+        relation = reader.sql(select_staged(columns, files))
+        statement = adbc_driver_manager.AdbcStatement(self._connection)
+        try:
+            statement.set_options(**place, **{"adbc.ingest.mode": "adbc.ingest.mode.append"})
+            statement.bind_stream(relation.__arrow_c_stream__())
+            return int(statement.execute_update())
+        finally:
+            statement.close()
+
+    def _reader(self, paths: Sequence[str]) -> duckdb.DuckDBPyConnection:
+        folders = [self._folder, *sorted({Path(path).parent for path in paths})]
+        reader = connect(folders)
+        self._readers.append(reader)
+        return reader
+
+    def answer(self, sql: str, limit: int | None) -> Rows:
+        import adbc_driver_manager
+        import nanoarrow
+
+        if limit is not None and _SELECT.match(sql):
+            sql = f"SELECT * FROM ({sql.rstrip().rstrip(';')}\n) answer LIMIT {int(limit)}"
+        statement = adbc_driver_manager.AdbcStatement(self._connection)
+        try:
+            statement.set_sql_query(sql)
+            # Not by COPY, which takes no SHOW or EXPLAIN.
+            statement.set_options(**{"adbc.postgresql.use_copy": "false"})
+            schema = nanoarrow.c_schema(statement.execute_schema())
+            fields = [(column.name, column.metadata or {}) for column in schema.children]
+            if not fields:
+                statement.execute_update()
+                return Rows((), (), ())
+            kinds = tuple(dict(more)[b"POSTGRESQL:type"].decode() for _, more in fields)
+            stream, _ = statement.execute_query()
+            answer = self._values.from_arrow(stream)
+            types = [str(kind) for kind in answer.types]
+            relation = answer.query("answer", with_moments_as_text("answer", types))
+            found = relation.fetchall() if limit is None else relation.fetchmany(limit)
+        finally:
+            statement.close()
+        rows = with_moments(found, types)
+        return Rows(tuple(name for name, _ in fields), kinds, _with_decimals(rows, kinds))
+
+
+def _with_decimals(
+    rows: Sequence[tuple[object, ...]], kinds: Sequence[str]
+) -> tuple[tuple[object, ...], ...]:
+    """The rows with each numeric, which the driver gives as text, as a Decimal."""
+    return tuple(
+        tuple(
+            Decimal(value) if kind == "numeric" and isinstance(value, str) else value
+            for kind, value in zip(kinds, row, strict=True)
+        )
+        for row in rows
+    )
+
+
+def _logical(name: str) -> str:
+    """The logical type of a column; what Penstock never makes is text to it."""
+    if name.startswith("numeric("):
+        return name.replace("numeric", "decimal")
+    return _LOGICAL.get(name, "varchar")
