@@ -91,7 +91,7 @@ def warnings(pipeline: Pipeline) -> tuple[Problem, ...]:
         if stream.cursor is not None and stream.load.write != "replace":
             found.append(
                 Problem(
-                    f'rows deleted at the source stay: the cursor "{stream.cursor}" does not see it',
+                    f'deleted rows stay: the cursor "{stream.cursor}" does not see deletes',
                     f"{where}.from.cursor",
                     fix=f"now and then: penstock run --full-refresh --select {stream.name}",
                 )

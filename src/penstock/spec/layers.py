@@ -21,6 +21,7 @@ BUILT_IN = ("built in",)
 FLAG = ("flag",)
 _TOP = ("version", "pipeline", "description", "owner", "vars", "secrets", "warehouse", "storage")
 _PATTERN_ONLY = ("tables", "exclude_tables")
+Layers = tuple[Node | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,10 @@ class File:
 
 @dataclass
 class Merged:
-    """The file in one environment: `top` without streams, each stream, what SQL binds, problems."""
+    """The file in one environment: `top` without streams, each stream, what its SQL binds.
+
+    `broken` names the streams that `problems` concern.
+    """
 
     environment: str
     top: Node
@@ -43,6 +47,7 @@ class Merged:
     streams: dict[str, Node] = field(default_factory=dict)
     bound: dict[str, dict[str, str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
 
 
 def built_in(pipeline: str) -> Node:
@@ -129,12 +134,13 @@ def _merge_streams(file: File, merged: Merged, base: Node, over: Node, flag: Nod
                 merged.problems.append(Problem(f'there is no stream "{name}"', where, why))
     defaults = _stack(base.get("stream"), file.root.get("defaults"))
     own = {
-        name: _stack(node, over.get("streams", name), flag.get("streams", name)) or Node({})
+        name: (node, over.get("streams", name), flag.get("streams", name))
         for name, node in written.items()
     }
-    for name, node in own.items():
-        pattern = _pattern_of(name, merge(defaults, node), own, defaults)
-        stack = _stack(defaults, pattern, node) or Node({})
+    for name, layers in own.items():
+        found = len(merged.problems)
+        pattern = _pattern_of(name, own, defaults)
+        stack = _stack(defaults, *pattern, *layers) or Node({})
         # A stream is written where its entry stands, whatever layer has the last word in it.
         stack = replace(stack, line=written.value[name].line, path=("streams", name))
         expanded = _with_files(_with_step_sets(stack, file, merged), file, merged)
@@ -142,27 +148,33 @@ def _merge_streams(file: File, merged: Merged, base: Node, over: Node, flag: Nod
         merged.streams[name] = substitution.apply(expanded, ("streams", name))
         merged.bound[name] = {v: merged.variables[v] for v in sorted(substitution.bound)}
         merged.problems += substitution.problems
+        if len(merged.problems) > found:
+            merged.broken.add(name)
 
 
-def _pattern_of(
-    name: str, stream: Node, own: Mapping[str, Node], defaults: Node | None
-) -> Node | None:
-    """The settings of the one pattern that a named table leaves; None if there is not just one."""
-    source, table = stream.text("from", "source"), stream.text("from", "table")
+def _pattern_of(name: str, own: Mapping[str, Layers], defaults: Node | None) -> Layers:
+    """The layers of the one pattern that a named table leaves; none if there is not just one."""
+    read = _map(_stack(defaults, *own[name])).get("from") or Node({})
+    source, table = read.text("source"), read.text("table")
     if source is None or table is None:
-        return None
+        return ()
     found = []
-    for other, node in own.items():
-        read = merge(defaults, node).get("from")
-        if other == name or read is None or read.text("source") != source:
+    for other, layers in own.items():
+        read = _map(_stack(defaults, *layers)).get("from") or Node({})
+        if other == name or read.text("source") != source:
             continue
         if takes(_full(table), _texts(read, "tables"), _texts(read, "exclude_tables")):
-            found.append(node)
-    if len(found) != 1:
+            found.append(layers)
+    return tuple(_for_one_table(layer) for layer in found[0]) if len(found) == 1 else ()
+
+
+def _for_one_table(layer: Node | None) -> Node | None:
+    """A pattern's layer without what only patterns have."""
+    if layer is None:
         return None
-    pattern = found[0].without("on_new_table")
-    read = pattern.get("from")
-    return pattern if read is None else pattern.with_("from", read.without(*_PATTERN_ONLY))
+    layer = layer.without("on_new_table")
+    read = layer.get("from")
+    return layer if read is None else layer.with_("from", read.without(*_PATTERN_ONLY))
 
 
 def _with_step_sets(stream: Node, file: File, merged: Merged) -> Node:
@@ -220,9 +232,10 @@ def _read_in(node: Node, key: str, becomes: str, file: File, merged: Merged) -> 
     except (OSError, UnicodeDecodeError) as error:
         folder = path.parent
         beside = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        reason = str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8"
         where = place(file.name, named.line, named.path)
-        why = f"{reason}; {near(path.name, beside)}".rstrip("; ")
+        hint = near(path.name, beside)
+        why = f"{reason}; {hint}" if hint.startswith("did") else reason
         merged.problems.append(Problem(f"{named.value} cannot be read", where, why))
         return node
     return node.without(key).with_(becomes, replace(named, value=text.strip()))

@@ -197,6 +197,11 @@ def _is_torn(raw: Any) -> bool:
     return plain and raw.value.count("(") > raw.value.count(")")
 
 
+def is_text(text: str) -> bool:
+    """Whether a plain scalar is text, and neither null, boolean nor number."""
+    return isinstance(_core(text), str)
+
+
 def _core(text: str) -> Any:
     """A plain scalar by the YAML 1.2 core schema; leading zeros and inexact numbers stay text."""
     if text in _NULLS:
@@ -248,6 +253,7 @@ def _syntax_error(error: MarkedYAMLError, text: str, file: str) -> SpecError:
         fix = "close the quote; in double quotes write \\\\ for a backslash"
     elif opened is not None and opened.line != row:
         why = f"{said} ({error.context} that starts at {place(file, opened.line + 1)})"
+        fix = "close the { or [ there" if "flow" in str(error.context) else ""
     return SpecError(what, where=place(file, row + 1), why=why, fix=fix)
 
 

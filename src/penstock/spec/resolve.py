@@ -72,10 +72,10 @@ def resolve(
     others = [merge_layers(file, other, {}) for other in environment_names(root) if other != chosen]
     for one in (merged, *others):
         problems += one.problems
-    problems += _shape_problems(file, merged)
-    made = [_pipeline(file, one, problems) for one in (merged, *others)]
-    if problems or made[0] is None:
-        raise _refused(file, problems)
+    checked = _shape_problems(file, merged)
+    made = [_pipeline(file, one, checked) for one in (merged, *others)]
+    if problems or checked or made[0] is None:
+        raise _refused(file, problems, checked)
     return Resolved(made[0], merged, file)
 
 
@@ -124,28 +124,28 @@ def _pipeline(file: File, merged: Merged, problems: list[Problem]) -> Pipeline |
         problems += problems_of(error, ResolvedModel, merged.top, file.name)
     problems += source_problems(merged.top, file.name)
     problems += warehouse_problems(merged.top, file.name)
-    models: dict[str, StreamModel] = {}
-    for name, node in merged.streams.items():
-        try:
-            models[name] = StreamModel.model_validate(plain(node))
-        except ValidationError as error:
-            problems += problems_of(error, StreamModel, node, file.name)
-            continue
-        problems += stream_problems(models[name], node, merged.top, file.name)
-    if problems or top is None:
-        return None
-    limit = merged.settings.get("limit_rows")
-    streams = []
-    for name, model in models.items():
-        node = merged.streams[name]
-        made = build.stream(name, model, node, merged.bound[name])
-        if limit is not None:
-            made = replace(made, limit_rows=int(limit.value))
-        streams.append(_settled(made, node, file, problems))
+    made = (_stream(name, file, merged, problems) for name in merged.streams)
+    streams = tuple(stream for stream in made if stream is not None)
     problems += _shared_targets(file, streams)
-    if problems:
+    return None if problems or top is None else _assembled(file, merged, top, streams)
+
+
+def _stream(name: str, file: File, merged: Merged, problems: list[Problem]) -> Stream | None:
+    """The stream, if nothing is wrong with it; else its problems are added."""
+    node, found = merged.streams[name], len(problems)
+    model: StreamModel | None = None
+    try:
+        model = StreamModel.model_validate(plain(node))
+    except ValidationError as error:
+        problems += problems_of(error, StreamModel, node, file.name)
+    problems += stream_problems(node, merged.top, file.name)
+    if model is None or name in merged.broken or len(problems) > found:
         return None
-    return _assembled(file, merged, top, tuple(streams))
+    stream = build.stream(name, model, node, merged.bound[name])
+    limit = merged.settings.get("limit_rows")
+    if limit is not None and isinstance(limit.value, int):
+        stream = replace(stream, limit_rows=int(limit.value))
+    return _settled(stream, node, file, problems)
 
 
 def _assembled(
@@ -216,16 +216,14 @@ def _place_of(node: Node, keys: tuple[str, ...], file: File) -> str:
     return place(file.name, found.line, found.path)
 
 
-def _refused(file: File, problems: list[Problem]) -> SpecError:
-    """One error with each problem once, in the order of lines; one problem per place and layer."""
-    by_place: dict[tuple[str, str], Problem] = {}
-    shown: dict[str, Problem] = {}
-    for problem in problems:
-        if problem.where and "${" in shown.get(problem.where, problem).what != problem.what:
-            continue
-        shown.setdefault(problem.where, problem)
-        by_place.setdefault((problem.where, problem.what), problem)
-    ordered = sorted(by_place.values(), key=lambda problem: _line(problem.where))
+def _refused(file: File, references: Sequence[Problem], others: Sequence[Problem]) -> SpecError:
+    """One error with each problem once, in the order of lines.
+
+    A value with a reference that could not be replaced is no further problem.
+    """
+    places = {problem.where for problem in references if "${" in problem.what}
+    unique = dict.fromkeys([*references, *(p for p in others if p.where not in places)])
+    ordered = sorted(unique, key=lambda problem: _line(problem.where))
     count = f"{len(ordered)} problems" if len(ordered) != 1 else "1 problem"
     return SpecError(f"{count} in {file.name}", problems=tuple(ordered))
 

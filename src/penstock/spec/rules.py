@@ -9,9 +9,8 @@ from penstock.errors import Problem
 from penstock.spec import registry
 from penstock.spec.hints import near, place
 from penstock.spec.models import COMMON
-from penstock.spec.nodes import Node
+from penstock.spec.nodes import Node, Path
 from penstock.spec.problems import NOT_BUILT
-from penstock.spec.stream_models import StreamModel
 
 _READS = ("table", "query", "files", "tables")
 _ONLY_WITH = {
@@ -64,106 +63,107 @@ def _type_problems(kind: registry.Kind, node: Node, file: str) -> list[Problem]:
     ]
 
 
-def stream_problems(model: StreamModel, node: Node, top: Node, file: str) -> list[Problem]:
+def stream_problems(node: Node, top: Node, file: str) -> list[Problem]:
     """What one stream's keys say against each other, or against the sources."""
     problems: list[Problem] = []
 
-    def report(keys: tuple[str, ...], what: str, why: str = "", fix: str = "") -> None:
-        found = node
-        for key in keys:
-            found = found.get(key) or found
-        problems.append(Problem(what, place(file, found.line, found.path), why, fix))
+    def report(keys: Path, what: str, why: str = "", fix: str = "") -> None:
+        problems.append(Problem(what, _where(node, keys, file), why, fix))
 
-    read = model.from_
-    if read is None:
-        report((), '"from" is missing', "", "from: {source: …, table: …}")
+    read = node.get("from")
+    if read is None or not read.is_map:
+        if read is None:
+            report((), '"from" is missing', "", "from: {source: …, table: …}")
         return problems
-    given = [key for key in (*_READS, "query_file") if getattr(read, key) is not None]
+    given = [key for key in (*_READS, "query_file") if read.get(key) is not None]
     if len(given) != 1:
         said = f"{' and '.join(given)} exclude each other" if given else "nothing is read"
         report(("from", *given[-1:]), said, "", "one of table, query, query_file, files, tables")
-        return problems
-    problems += _source_fits(read.source, given[0], node, top, file)
-    for key, kinds in _ONLY_WITH.items():
-        if getattr(read, key) is not None and given[0] not in kinds:
-            report(("from", key), f'"{key}" does not go with "{given[0]}"', "", "remove it")
-    if model.on_new_table is not None and given[0] != "tables":
-        report(("on_new_table",), '"on_new_table" goes with "tables" only', "", "remove it")
+    else:
+        problems += _source_fits(given[0], node, top, file)
+        for key, kinds in _ONLY_WITH.items():
+            if read.get(key) is not None and given[0] not in kinds:
+                report(("from", key), f'"{key}" does not go with "{given[0]}"', "", "remove it")
+        if node.get("on_new_table") is not None and given[0] != "tables":
+            report(("on_new_table",), '"on_new_table" goes with "tables" only', "", "remove it")
     for key in ("lookback", "initial_value"):
-        if getattr(read, key) is not None and read.cursor is None:
+        if read.get(key) is not None and read.get("cursor") is None:
             report(("from", key), f'"{key}" needs a cursor', "", "cursor: updated_at")
-    if read.include is not None and read.exclude is not None:
+    if read.get("include") is not None and read.get("exclude") is not None:
         report(("from", "include"), "include and exclude exclude each other", "", "keep one")
-    problems += _templates(model, node, given[0], file)
-    problems += _columns(model, node, file)
+    problems += _templates(node, given == ["tables"], file)
+    problems += _columns(node, file)
     return problems
 
 
-def _source_fits(source: str | None, reads: str, node: Node, top: Node, file: str) -> list[Problem]:
-    read = node.get("from") or node
+def _source_fits(reads: str, node: Node, top: Node, file: str) -> list[Problem]:
+    source = node.text("from", "source")
     sources = top.get("sources") or Node({})
     if source is None:
-        where = place(file, read.line, (*read.path, "source"))
-        return [Problem('"source" is missing', where, near("", ()), "source: a name of sources")]
-    named = read.get("source") or read
-    where = place(file, named.line, named.path)
+        where = _where(node, ("from",), file)
+        return [Problem('"source" is missing', where, fix="source: a name of sources")]
+    where = _where(node, ("from", "source"), file)
     if sources.get(source) is None:
         names = [name for name, _ in sources.items()]
         return [Problem(f'there is no source "{source}"', where, near(source, names))]
     type_ = sources.text(source, "type")
     if type_ not in registry.SOURCES or (type_ == "files") == (reads == "files"):
         return []
-    child = read.get(reads) or read
     fits = "files: a glob" if type_ == "files" else "table, query or tables"
     what = f'"{reads}" cannot be read from {source}, a {type_} source'
-    return [Problem(what, place(file, child.line, child.path), "", f"use {fits}")]
+    return [Problem(what, _where(node, ("from", reads), file), "", f"use {fits}")]
 
 
-def _templates(model: StreamModel, node: Node, reads: str, file: str) -> list[Problem]:
+def _templates(node: Node, many: bool, file: str) -> list[Problem]:
     problems: list[Problem] = []
     for key in ("schema", "table"):
-        found = node.get("load", key)
-        if found is None or not isinstance(found.value, str):
-            continue
-        where = place(file, found.line, found.path)
-        for name in re.findall(r"\{([^{}]*)\}", found.value):
+        template = node.text("load", key) or ""
+        where = _where(node, ("load", key), file)
+        for name in re.findall(r"\{([^{}]*)\}", template):
             if name not in _PLACEHOLDERS:
                 what = f"{{{name}}} is no placeholder"
                 problems.append(Problem(what, where, near(name, _PLACEHOLDERS)))
-    table = model.load.table if model.load is not None else None
-    if reads == "tables" and table is not None and not re.search(r"\{(table|stream)\}", table):
-        found = node.get("load", "table") or node
-        where = place(file, found.line, found.path)
+    table = node.text("load", "table")
+    if many and table is not None and not re.search(r"\{(table|stream)\}", table):
         what = f'every table of this pattern would load "{table}"'
-        problems.append(Problem(what, where, fix='table: "{source}_{table}"'))
+        fix = 'table: "{source}_{table}"'
+        problems.append(Problem(what, _where(node, ("load", "table"), file), fix=fix))
     return problems
 
 
-def _columns(model: StreamModel, node: Node, file: str) -> list[Problem]:
+def _columns(node: Node, file: str) -> list[Problem]:
     problems: list[Problem] = []
-    for name, column in (model.columns or {}).items():
-        entry = node.get("columns", name) or node
-        where = place(file, entry.line, entry.path)
+    columns = node.get("columns") or Node({})
+    made_from: dict[str, str] = {}
+    for name, column in columns.items():
+        where = place(file, column.line, column.path)
         if name.startswith("_penstock_"):
             what = f'"{name}" is a name that Penstock uses itself'
             problems.append(Problem(what, where, fix="another name"))
-        if column.key is not None and column.mask != "hash":
+        if column.get("key") is not None and column.text("mask") != "hash":
             problems.append(Problem('"key" goes with mask: hash only', where, fix="mask: hash"))
-        if column.raw == "mask" and column.mask is None:
+        if column.text("raw") == "mask" and column.get("mask") is None:
             problems.append(Problem('"raw: mask" needs a mask', where, fix="mask: hash"))
-        problems += _zone(entry.get("timezone"), file)
-    sources = [column.from_ for column in (model.columns or {}).values() if column.from_]
-    for source in sorted({s for s in sources if sources.count(s) > 1}):
-        entry = node.get("columns") or node
-        where = place(file, entry.line, entry.path)
-        what = f'two columns are made from "{source}"'
-        problems.append(Problem(what, where, fix="derive the second one in steps"))
+        source = column.text("from")
+        if source is not None and made_from.setdefault(source, name) != name:
+            what = f'"{made_from[source]}" and "{name}" are both made from "{source}"'
+            problems.append(Problem(what, where, fix="derive one of them in steps"))
+        problems += _zone(column.get("timezone"), file)
     return problems
 
 
+def _where(node: Node, keys: Path, file: str) -> str:
+    """The place of the deepest of these keys that stands in the file."""
+    for key in keys:
+        node = node.get(key) or node
+    return place(file, node.line, node.path)
+
+
 def _zone(node: Node | None, file: str) -> list[Problem]:
+    if node is None or not isinstance(node.value, str):
+        return []
     known = zoneinfo.available_timezones()
-    if node is None or not known or not isinstance(node.value, str) or node.value in known:
+    if not known or node.value in known:
         return []
     what = f'"{node.value}" is no time zone'
     return [Problem(what, place(file, node.line, node.path), near(node.value, known))]

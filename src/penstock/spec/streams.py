@@ -167,7 +167,7 @@ def _selectable(streams: Iterable[Stream]) -> list[str]:
 
 
 def _glob(table: str, glob: str) -> bool:
-    return fnmatchcase(table, glob) or ("." not in glob and fnmatchcase(_last(table), glob))
+    return fnmatchcase(table if "." in glob else _last(table), glob)
 
 
 def _qualified(table: str) -> str:

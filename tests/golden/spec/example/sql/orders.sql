@@ -1,0 +1,1 @@
+select *, upper(status) as status_code from input
