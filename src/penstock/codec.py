@@ -40,7 +40,7 @@ def from_json(kind: type[T], text: str | bytes) -> T:
     try:
         value: T = read(kind, json.loads(text))
         return value
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Rejected(f"not a {kind.__name__}: {error}", where=str(text[:200])) from error
 
 
@@ -58,9 +58,9 @@ def unpack(text: str) -> Message:
     try:
         envelope = json.loads(text)
         version, name, body = envelope["v"], envelope["type"], envelope["body"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise Rejected(f"not a message: {error}", where=text[:200]) from error
-    if version != WIRE_VERSION or name not in _MESSAGES:
+    if version != WIRE_VERSION or str(name) not in _MESSAGES:
         raise Rejected(f"message {name!r} of version {version!r} is not known here")
     message: Message = from_json(_MESSAGES[name], json.dumps(body))
     return message
@@ -84,13 +84,16 @@ def plain(value: object) -> Any:
 def read(kind: Any, data: Any) -> Any:
     """The value of type `kind` that `plain` made `data` from."""
     origin, arguments = get_origin(kind), get_args(kind)
-    if kind is Any or origin is Literal:
+    if kind is Any:
         return data
+    if origin is Literal:
+        return _fitting(data in arguments, data, kind)
     if origin in (Union, types.UnionType):
         if data is None:
             return None
         return read(next(a for a in arguments if a is not type(None)), data)
     if origin is tuple:
+        _fitting(isinstance(data, list), data, kind)
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return tuple(read(arguments[0], item) for item in data)
         return tuple(read(a, item) for a, item in zip(arguments, data, strict=True))
@@ -99,10 +102,18 @@ def read(kind: Any, data: Any) -> Any:
     if kind is ChunkId:
         return ChunkId.parse(data)
     if kind is datetime:
-        return datetime.fromisoformat(data)
+        at = datetime.fromisoformat(data)
+        return _fitting(at.tzinfo is not None, at, kind)
     if isinstance(kind, type) and is_dataclass(kind):
         return _read_dataclass(kind, data)
-    return data
+    wanted = (int, float) if kind is float else (kind,)
+    return _fitting(type(data) in wanted, data, kind)
+
+
+def _fitting(fits: bool, value: Any, kind: Any) -> Any:
+    if not fits:
+        raise TypeError(f"{value!r:.60} is not {getattr(kind, '__name__', kind)}")
+    return value
 
 
 @cache
