@@ -260,7 +260,7 @@ class _Session:
     def binary(self, expression: str) -> str:
         return expression
 
-    def made(self, target: Target) -> None:
+    def finish(self, target: Target) -> None:
         """Nothing: an index would cost more than the joins of a load."""
 
     def file_rows(self, paths: Sequence[str]) -> Mapping[str, int]:

@@ -6,7 +6,7 @@ ledger change together or not at all (DESIGN.md, rules 9 to 12 and 14).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
@@ -39,7 +39,12 @@ from penstock.warehouses.staged import (
 )
 
 KEYS = "_penstock_keys"
-"""The temporary table of a merge: each key of the stage with its greatest row."""
+GREATEST = "_penstock_greatest"
+KNOWN = "_penstock_known"
+"""Temporary tables of a merge: the stage's keys with their places in the order of writes, and of
+those the greatest of each key; `KNOWN` says whether the table had the key before."""
+MERGE_ROWS = 1_000_000
+"""Rows of one merge; a larger request is merged in several, since what is sorted is held."""
 
 
 class Session(Statements, Protocol):
@@ -65,8 +70,8 @@ class Session(Statements, Protocol):
     def binary(self, expression: str) -> str:
         """The text expression, compared by its bytes."""
 
-    def made(self, target: Target) -> None:
-        """What a new table has besides its columns."""
+    def finish(self, target: Target) -> None:
+        """What a table has besides its columns stands, after its first rows went in."""
 
     def file_rows(self, paths: Sequence[str]) -> Mapping[str, int]:
         """Rows of each staged file, by its own account."""
@@ -101,11 +106,17 @@ def _apply(
     columns, filled = _prepare(session, request, files)
     if filled:
         _remove(session, request, facts, verdict, columns)
-    merged: Mapping[str, tuple[int, int]] = {}
+    merged: dict[str, tuple[int, int]] = {}
+    new = not filled
     if files and target.write == "merge":
-        merged = _merge(session, target, columns, files, filled)
+        for part in _parts(verdict.load):
+            some = groups(part, session.file_columns)
+            merged |= _merge(session, target, columns, some, filled)
+            filled = True
     elif files:
         _append(session, target, columns, files, verdict.load)
+    if files and new:
+        session.finish(target)
     if verdict.replaces and request.swap is not None:
         write_swap(session, request, request.swap)
     write_entries(session, request, verdict, at)
@@ -113,6 +124,22 @@ def _apply(
         *(_receipt(staged, "loaded", request, at, merged) for staged in verdict.load),
         *(_receipt(staged, "superseded", request, at, {}) for staged in verdict.superseded),
     ]
+
+
+def _parts(chunks: Sequence[Staged]) -> Iterator[Sequence[Staged]]:
+    """The chunks with rows, in parts of about MERGE_ROWS."""
+    part: list[Staged] = []
+    rows = 0
+    for staged in chunks:
+        if not staged.paths:
+            continue
+        if part and rows + staged.commit.counts.good > MERGE_ROWS:
+            yield part
+            part, rows = [], 0
+        part.append(staged)
+        rows += staged.commit.counts.good
+    if part:
+        yield part
 
 
 def _receipt(
@@ -178,7 +205,6 @@ def _prepare(
         listed = ", ".join(f"{quote(n)} {session.type_name(t)}" for n, t in want.items())
         session.run(f"CREATE SCHEMA IF NOT EXISTS {quote(target.schema)}")
         session.run(f"CREATE TABLE {table} ({listed})")
-        session.made(target)
         return want, False
     spelled = {session.fold(name): name for name in have}
     if session.fold(CHUNK) not in spelled or session.fold(SEQ) not in spelled:
@@ -285,9 +311,9 @@ def _merge(
 ) -> Mapping[str, tuple[int, int]]:
     """Each key's row is the greatest of the stage and the table; (inserted, updated) by chunk.
 
-    Why: first the winners within the stage, by their keys alone, since whole rows would have to
-    be sorted; then the table's rows that they beat are deleted, and what is left of the table's
-    keys beats the stage.
+    Why: first the greatest rows of the stage are found by their keys alone, since whole rows
+    would have to be sorted; then the table's rows that they beat go, and a key that the table
+    still has beats the stage.
     """
     table, stage = table_name(target), session.stage(columns, files)
     keys = [_spelled(session, columns, name) for name in target.primary_key]
@@ -295,30 +321,40 @@ def _merge(
     same = " AND ".join(f"t.{quote(key)} = s.{quote(key)}" for key in keys)
     kept = [*keys, *([version] if version and version not in keys else [])]
     listed = ", ".join(quote(name) for name in (*kept, SEQ, GENERATION, CHUNK, ROW))
-    by = ", ".join(quote(key) for key in keys)
     known = f"EXISTS (SELECT 1 FROM {table} t WHERE {same})" if filled else "false"
     session.run(
-        f"""CREATE TEMPORARY TABLE {KEYS} AS SELECT s.*, {known} AS _penstock_known FROM (
-            SELECT {listed}, row_number() OVER (PARTITION BY {by}
-                ORDER BY {_newest_first(session, columns, version)}) AS _penstock_place
-            FROM {stage} staged) s
-        WHERE _penstock_place = 1"""
+        f"CREATE TEMPORARY TABLE {KEYS} AS SELECT {listed}, {known} AS {KNOWN} FROM {stage} s"
     )
-    if filled:
+    by = ", ".join(quote(key) for key in keys)
+    twice = f"SELECT 1 FROM {KEYS} GROUP BY {by} HAVING count(*) > 1"
+    ((updates, repeated),) = session.rows(
+        f"SELECT (SELECT count(*) FROM {KEYS} WHERE {KNOWN}), EXISTS ({twice})"
+    )
+    greatest = KEYS
+    if repeated:
+        greatest = GREATEST
+        order = _newest_first(session, columns, version)
+        place = f"row_number() OVER (PARTITION BY {by} ORDER BY {order})"
+        session.run(
+            f"""CREATE TEMPORARY TABLE {GREATEST} AS SELECT {listed}, {KNOWN} FROM (
+                SELECT *, {place} AS _penstock_place FROM {KEYS}) s WHERE _penstock_place = 1"""
+        )
+    if updates:
         beats = _beats(session, columns, version)
-        session.run(f"DELETE FROM {table} t USING {KEYS} s WHERE {same} AND {beats}")
-        session.run(f"DELETE FROM {KEYS} s WHERE EXISTS (SELECT 1 FROM {table} t WHERE {same})")
+        session.run(f"DELETE FROM {table} t USING {greatest} s WHERE {same} AND {beats}")
+        session.run(f"DELETE FROM {greatest} s WHERE EXISTS (SELECT 1 FROM {table} t WHERE {same})")
     names = ", ".join(quote(name) for name in columns)
-    values = ", ".join(f"staged.{quote(name)}" for name in columns)
-    session.run(
-        f"""INSERT INTO {table} ({names}) SELECT {values} FROM {stage} staged JOIN {KEYS} k
-        ON k.{CHUNK} = staged.{CHUNK} AND k.{ROW} = staged.{ROW}"""
-    )
+    values = ", ".join(f"s.{quote(name)}" for name in columns)
+    insert = f"INSERT INTO {table} ({names}) SELECT {values} FROM {stage} s"
+    if repeated or updates:
+        insert += f" JOIN {greatest} k ON k.{CHUNK} = s.{CHUNK} AND k.{ROW} = s.{ROW}"
+    session.run(insert)
     counted = session.rows(
-        f"""SELECT {CHUNK}, count(*) FILTER (WHERE NOT _penstock_known),
-            count(*) FILTER (WHERE _penstock_known) FROM {KEYS} GROUP BY {CHUNK}"""
+        f"""SELECT {CHUNK}, count(*) FILTER (WHERE NOT {KNOWN}), count(*) FILTER (WHERE {KNOWN})
+        FROM {greatest} GROUP BY {CHUNK}"""
     )
-    session.run(f"DROP TABLE {KEYS}")
+    for name in {KEYS, greatest}:
+        session.run(f"DROP TABLE {name}")
     return {chunk: (inserted, updated) for chunk, inserted, updated in counted}
 
 

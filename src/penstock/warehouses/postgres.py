@@ -85,6 +85,7 @@ class PostgresWarehouse:
     def __init__(self, conninfo: str, place: str) -> None:
         self._conninfo, self.place = conninfo, place
         self._database: Any = None
+        self._read_only = False
 
     @classmethod
     def from_config(
@@ -95,6 +96,8 @@ class PostgresWarehouse:
         values = _from_url(options.pop("url", ""), config.line)
         values.update(options)
         values["dbname"] = values.pop("database", values.get("dbname", ""))
+        if "sslrootcert" in values:
+            values["sslrootcert"] = str(directory / values["sslrootcert"])
         for name, default in (("connect_timeout", "10"), ("keepalives_idle", "30")):
             values.setdefault(name, default)
         place = f"postgres {values.get('host', 'localhost')}/{values['dbname']}"
@@ -111,6 +114,7 @@ class PostgresWarehouse:
         """
         if self._database is not None:
             return
+        self._read_only = read_only
         try:
             import adbc_driver_manager
             import adbc_driver_postgresql
@@ -205,8 +209,10 @@ class PostgresWarehouse:
             connection = adbc_driver_manager.AdbcConnection(self._database)
             session, committed = _Session(connection, Path(folder)), False
             try:
+                writes = {"default_transaction_read_only": "on" if self._read_only else "off"}
                 settings = ", ".join(
-                    f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items()
+                    f"set_config('{name}', '{value}', false)"
+                    for name, value in (_SETTINGS | writes).items()
                 )
                 session.run(f"SELECT {settings}")
                 connection.set_autocommit(False)
@@ -370,11 +376,12 @@ class _Session:
     def binary(self, expression: str) -> str:
         return f'CAST({expression} AS text) COLLATE "C"'
 
-    def made(self, target: Target) -> None:
+    def finish(self, target: Target) -> None:
         """Merge finds rows by their key: without an index, each load would read the table."""
         if target.write == "merge":
             keys = ", ".join(quote(key) for key in target.primary_key)
-            self.run(f"CREATE INDEX ON {table_name(target)} ({keys})")
+            name = quote(f"{target.table[:40]}_penstock_key")
+            self.run(f"CREATE INDEX IF NOT EXISTS {name} ON {table_name(target)} ({keys})")
 
     def file_rows(self, paths: Sequence[str]) -> Mapping[str, int]:
         return file_rows(self._reader(paths), paths) if paths else {}
@@ -391,6 +398,7 @@ class _Session:
 
     def stage(self, columns: Mapping[str, str], files: Sequence[Files]) -> str:
         listed = ", ".join(f"{quote(n)} {self.type_name(t)}" for n, t in columns.items())
+        self.run(f"DROP TABLE IF EXISTS pg_temp.{_STAGE}")
         self.run(f"CREATE TEMPORARY TABLE {_STAGE} ({listed})")
         place = {"adbc.ingest.target_table": _STAGE, "adbc.ingest.temporary": "true"}
         self._ingest(place, columns, files)
