@@ -21,7 +21,7 @@ from penstock.spec.nodes import Node, plain
 from penstock.spec.parse import parse, read_text
 from penstock.spec.problems import problems_of
 from penstock.spec.references import Substitution
-from penstock.spec.rules import source_problems, stream_problems, warehouse_problems
+from penstock.spec.rules import source_problems, stream_problems, target_problems
 from penstock.spec.stream_models import StreamModel
 from penstock.spec.streams import filled, settle_write
 
@@ -123,7 +123,7 @@ def _pipeline(file: File, merged: Merged, problems: list[Problem]) -> Pipeline |
     except ValidationError as error:
         problems += problems_of(error, ResolvedModel, merged.top, file.name)
     problems += source_problems(merged.top, file.name)
-    problems += warehouse_problems(merged.top, file.name)
+    problems += target_problems(merged.top, file.name)
     made = (_stream(name, file, merged, problems) for name in merged.streams)
     streams = tuple(stream for stream in made if stream is not None)
     problems += _shared_targets(file, streams)
@@ -155,12 +155,13 @@ def _assembled(
     secrets = top.secrets or SecretsModel.model_validate({})
     protected = merged.settings.get("protected")
     warehouse: Any = top.warehouse
+    storage = top.storage or StorageModel.model_validate({})
     return Pipeline(
         name=top.pipeline,
         environment=merged.environment,
         sources=tuple(_source(n, m, sources) for n, m in top.sources.items()),
         warehouse=build.warehouse_config(warehouse, merged.top.value["warehouse"]),
-        storage=build.storage(top.storage or StorageModel.model_validate({"url": "./data"})),
+        storage=build.storage(storage),
         streams=streams,
         description=top.description or "",
         owner=top.owner or "",

@@ -36,10 +36,17 @@ def source_problems(top: Node, file: str) -> list[Problem]:
     return problems
 
 
-def warehouse_problems(top: Node, file: str) -> list[Problem]:
-    """A warehouse type that is not known or not built, plug-in options it does not take."""
-    node = top.get("warehouse")
-    return _type_problems("warehouse", node, file) if node is not None else []
+def target_problems(top: Node, file: str) -> list[Problem]:
+    """A warehouse or storage that is missing, not known, or not built."""
+    warehouse, url = top.get("warehouse"), top.get("storage", "url")
+    problems = [] if warehouse is None else _type_problems("warehouse", warehouse, file)
+    if warehouse is None:
+        fix = "remove the key for a DuckDB file, or: warehouse: {type: duckdb, path: shop.duckdb}"
+        problems.append(Problem('"warehouse" is null', place(file, top.line), fix=fix))
+    if url is None:
+        where = _where(top, ("storage",), file)
+        problems.append(Problem("storage needs url", where, fix="url: ./data"))
+    return problems
 
 
 def _type_problems(kind: registry.Kind, node: Node, file: str) -> list[Problem]:

@@ -67,7 +67,8 @@ def test_a_stream_called_derive_or_where_is_no_sql() -> None:
 
 def test_secrets_and_environment_stay_references_in_the_pipeline(load: Load) -> None:
     pipeline = load(
-        'streams: {a: {from: {source: db, table: t}, columns: {e: {mask: hash, key: "${secret:k}"}}}}',
+        "streams: {a: {from: {source: db, table: t},\n"
+        '  columns: {e: {mask: hash, key: "${secret:k}"}}}}',
         head="version: 1\npipeline: p\nvars: {u: app}\nsources:\n"
         '  db: {type: postgres, host: "${env:HOST}", user: "${var:u}", password: "${secret:p}"}\n',
     )
@@ -79,7 +80,10 @@ def test_secrets_and_environment_stay_references_in_the_pipeline(load: Load) -> 
 
 
 def test_two_dollars_are_a_literal_everywhere(load: Load, pipeline: Pipeline) -> None:
-    head = 'version: 1\npipeline: p\nsources: {db: {type: postgres, host: h, password: "a$${env:X}"}}\n'
+    head = (
+        "version: 1\npipeline: p\n"
+        'sources: {db: {type: postgres, host: h, password: "a$${env:X}"}}\n'
+    )
     loaded = load('streams: {a: {from: {source: db, table: t}, tags: ["$${x}"]}}', head=head)
     assert loaded.streams[0].tags == ("${x}",)
     opened = open_options(loaded.sources[0].options, pipeline, {"X": "no"})
@@ -153,9 +157,8 @@ def test_an_rds_secret_fills_what_the_options_leave_open(pipeline: Pipeline) -> 
     opened = open_options(
         {"secret": "shop/db", "database": "other"}, pipeline, {"SHOP_DB": json.dumps(secret)}
     )
-    assert opened == {
-        **{"host": "h", "port": 5432, "database": "other", "user": "u", "password": "p@#/"}
-    }
+    expected = {"host": "h", "port": 5432, "database": "other", "user": "u", "password": "p@#/"}
+    assert opened == expected
 
 
 @pytest.mark.parametrize("text", ["no json", "[1]", '"text"'])
