@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from penstock.engine import connect
 from penstock.errors import SpecError
 from penstock.model import Json, Kind, Slice, Window
-from penstock.pipeline import SourceConfig, Stream
+from penstock.pipeline import Load, SourceConfig, Stream
 from penstock.ports import Claims, Dataset, Piece
+from penstock.sources.files_discover import grouped, name_of, proposed_types
 from penstock.sources.files_pattern import Pattern, compile_pattern
 from penstock.sources.files_reading import FileReader
 from penstock.sources.files_root import Entry, Root
@@ -25,6 +27,7 @@ SLICE_BYTES = 128 << 20
 SLICE_FILES = 500
 LOOK_BYTES = 1 << 20
 LOOK_ROWS = 20_000
+LOOK_FILES = 3
 
 
 class FilesSource:
@@ -78,7 +81,35 @@ class FilesSource:
         size = sum(entry.bytes for entry in entries)
         return f"{self._root.folder or self._root.url}: {len(entries)} files, {_size(size)}"
 
-    def plan(self, stream: Stream, kind: Kind, cursor: Json, claims: Claims) -> Window:
+    def discover(self) -> list[Dataset]:
+        """The files in groups, each with a pattern, a format and column types to propose."""
+        found: dict[str, Dataset] = {}
+        for pattern, entries in grouped(self._root.entries()).items():
+            name = name_of(pattern, found)
+            stream = Stream(name, self.name, Load("", "", "append"), files=pattern)
+            found[name] = self._look(stream, entries)
+        return list(found.values())
+
+    def describe(self, stream: Stream) -> Dataset:
+        """The columns of the newest file that the stream takes."""
+        return self._look(stream, self._matching(stream))
+
+    def unclaimed(self, streams: Iterable[Stream]) -> list[str]:
+        """The files that no stream of this source takes."""
+        patterns = [self._pattern(s) for s in streams if s.source == self.name]
+        return [
+            entry.path
+            for entry in self._root.entries()
+            if not any(pattern.match(entry.path) is not None for pattern in patterns)
+        ]
+
+    def plan(
+        self,
+        stream: Stream,
+        kind: Kind,
+        cursor: Json,  # noqa: ARG002
+        claims: Claims,
+    ) -> Window:
         """What is to be read: files not yet claimed in this version; with `refresh`, all."""
         wanted: list[Entry] = []
         claimed: list[tuple[str, str]] = []
@@ -113,7 +144,7 @@ class FilesSource:
         folder.mkdir(parents=True, exist_ok=True)
         pattern, reader = self._pattern(stream), self._reader(stream)
         files: Sequence[Sequence[str]] = part.spec["files"]
-        connection = connect([folder, *([self._root.folder] if self._root.folder else [])])
+        connection = connect([folder, *self._folders()])
         try:
             pieces = _pieces(files, pattern, reader, connection, folder, position, stream)
             held = next(pieces, None)
@@ -126,6 +157,37 @@ class FilesSource:
 
     def close(self) -> None:
         """Nothing is held open between reads."""
+
+    def _look(self, stream: Stream, entries: Sequence[Entry]) -> Dataset:
+        """What the newest file that can be read begins with, and what to propose for it."""
+        name, files = stream.name, stream.files or ""
+        for entry in sorted(entries, key=lambda entry: entry.modified_at, reverse=True)[
+            :LOOK_FILES
+        ]:
+            extras = self._pattern(stream).match(entry.path) or ()
+            with TemporaryDirectory(prefix="penstock-") as made:
+                connection = connect([Path(made), *self._folders()])
+                try:
+                    writer = RawWriter(connection, Path(made), extras, LOOK_ROWS)
+                    reader = replace(self._reader(stream), block_bytes=LOOK_BYTES)
+                    part = next(reader.parts(entry.path, entry.version, writer, None))
+                    if len(part.fields) == len(extras):
+                        continue
+                    columns = proposed_types(connection, part.path, part.fields)
+                    commas = [c for c in columns.values() if c.pop("decimal", None)]
+                    form = {**part.format, **({"decimal": ","} if commas else {}), **stream.format}
+                    proposal = {
+                        "from": {"files": files, "format": form},
+                        "columns": columns,
+                        "files": len(entries),
+                    }
+                    return Dataset(name, part.fields, kind="files", hints=proposal)
+                finally:
+                    connection.close()
+        return Dataset(name, (), kind="files", hints={"from": {"files": files}})
+
+    def _folders(self) -> list[Path]:
+        return [self._root.folder] if self._root.folder else []
 
     def _matching(self, stream: Stream) -> list[Entry]:
         pattern = self._pattern(stream)

@@ -13,6 +13,7 @@ from penstock.model import Json
 from penstock.sources.files_root import Root
 from penstock.sources.formats.bytestream import STEP_BYTES, ByteStream, Damaged, decompressed
 from penstock.sources.formats.delimited import DelimitedReader
+from penstock.sources.formats.jsondocument import JsonDocumentReader
 from penstock.sources.formats.kinds import HEAD_BYTES, compression_of, type_of
 from penstock.sources.formats.ndjson import NdjsonReader
 from penstock.sources.formats.options import Format
@@ -62,14 +63,17 @@ class FileReader:
         decided = {"compression": compression, "type": kind}
         for part in parts:
             resume = part.resume and {**decided, "at": part.resume}
-            yield replace(part, resume=resume)
+            known = {"type": kind, **part.format}
+            yield replace(part, resume=resume, format=known)
 
     def _text(
         self, kind: str, stream: ByteStream, writer: RawWriter, at: dict[str, Json] | None
     ) -> Iterator[Part]:
         if kind == "parquet":
             raise Damaged("a compressed Parquet file: Parquet compresses by itself")
-        if kind in ("ndjson", "json"):
+        if kind == "json" or (kind == "ndjson" and self.format.records):
+            return JsonDocumentReader(stream, self.format, writer, at, self.block_bytes).parts()
+        if kind == "ndjson":
             return NdjsonReader(stream, self.format, writer, at, self.block_bytes).parts()
         fmt = replace(self.format, type=kind)
         return DelimitedReader(stream, fmt, writer, at, self.block_bytes).parts()
@@ -121,8 +125,6 @@ class FileReader:
         try:
             stream = ByteStream(_unzip(archive, member))
             kind = at["type"] if at else type_of(member.filename, _head(stream), self.format)
-            if kind == "parquet":
-                raise Damaged("a Parquet file in a zip file")
             for part in self._text(kind, stream, writer, at and at["at"]):
                 yield replace(part, resume=part.resume and {"type": kind, "at": part.resume})
         except Damaged as damage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,12 +89,12 @@ class Root:
             if self._entry(self._open().head(path)).version != version:
                 raise Damaged(CHANGED)
 
-    def seekable(self, path: str) -> Any:
+    def seekable(self, path: str) -> io.BufferedReader:
         """The file, as one that can be read from anywhere."""
         import obstore
 
         with self._failures(path):
-            return obstore.open_reader(self._open(), path)
+            return io.BufferedReader(_Seekable(obstore.open_reader(self._open(), path)), STEP_BYTES)
 
     def fetch(self, path: str, version: str, folder: Path) -> Path:
         """A local path of the file: itself, or a copy in `folder`."""
@@ -167,3 +168,27 @@ class Root:
             raise Transient(
                 f"{path or self.url} could not be read", where=where, why=said
             ) from None
+
+
+class _Seekable(io.RawIOBase):
+    """A stored object as a file of Python's own kind."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return int(self._reader.tell())
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._reader.seek(offset, whence))
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._reader.read(len(buffer))
+        buffer[: len(data)] = bytes(data)
+        return len(data)

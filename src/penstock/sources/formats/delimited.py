@@ -217,7 +217,8 @@ class DelimitedReader:
             rest = b""
         else:
             self._place = replace(self._place, offset=self._place.offset + len(block) - len(rest))
-        return Part(path, rows, self._fields(), None if done else self._place.to_json()), rest
+        resume = None if done else self._place.to_json()
+        return Part(path, rows, self._fields(), resume, self._found()), rest
 
     def _regular(self, block: bytes, final: bool) -> tuple[Path, int, int] | None:
         """The block read by DuckDB; None unless one line was one row, and all were good.
@@ -316,6 +317,17 @@ class DelimitedReader:
         return self._writer.failures([failure], place.names)
 
     # ---- shape
+
+    def _found(self) -> dict[str, Json]:
+        """What was found out and is not what everyone expects."""
+        place, usual = self._place, Dialect()
+        dialect = place.dialect or usual
+        found: dict[str, Json] = {
+            key: value
+            for key, value in dialect.to_json().items()
+            if value != usual.to_json()[key] and not (value == "\t" and self._fmt.type == "tsv")
+        }
+        return {**found, "encoding": place.encoding} if self._replaces else found
 
     @property
     def _replaces(self) -> bool:

@@ -16,7 +16,8 @@ SEPARATOR = "__"
 SCALES = (2, 4, 6)
 """Decimals come in these scales, so that a contract does not change with every block."""
 _WHOLE = {"BIGINT", "UBIGINT"}
-_SCALARS = {*_WHOLE, "DOUBLE", "BOOLEAN", "VARCHAR"}
+_NUMBERS = {*_WHOLE, "DOUBLE"}
+_SCALARS = {*_NUMBERS, "BOOLEAN", "VARCHAR"}
 
 
 def structure_of(structures: Sequence[str]) -> Json:
@@ -39,7 +40,7 @@ def _merge(one: Json, other: Json) -> Json:
     if isinstance(one, str) and isinstance(other, str) and {one, other} <= _SCALARS:
         if {one, other} <= _WHOLE:
             return "BIGINT"
-        if {one, other} <= {*_WHOLE, "DOUBLE"}:
+        if {one, other} <= _NUMBERS:
             return "DOUBLE"
         return "VARCHAR"
     if isinstance(one, list) and isinstance(other, list):
@@ -85,7 +86,7 @@ def fields_of(connection: duckdb.DuckDBPyConnection, table: str, structure: Json
     where 15 digits hold them and none is written with an exponent, else double.
     """
     found = list(leaves(structure or {}))
-    numbers = [keys for keys, kind in found if kind == "DOUBLE" or kind in _WHOLE]
+    numbers = [keys for keys, kind in found if isinstance(kind, str) and kind in _NUMBERS]
     types = dict(zip(numbers, _number_types(connection, table, numbers), strict=True))
     return [
         Field(SEPARATOR.join(keys), types.get(keys) or _type(kind), path=json_path(keys))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,6 +101,26 @@ class JsonBlock:
         assert fields is not None
         return path, rows, fields
 
+    def items(self, items: Sequence[Item]) -> tuple[Path, int, tuple[Field, ...]]:
+        """Records that are already apart: together if all are good, else one by one."""
+        with Table(self._writer, (JSON,)) as table:
+            for item in items:
+                if item.error is None and "\0" not in item.text:
+                    table.add(item.number, [item.text], item.text)
+                else:
+                    table.fail(Failure(item.number, item.error or "NUL byte", item.text))
+        path, rows = table.copy()
+        fields = self._fields(path)
+        if fields is not None:
+            return path, rows, fields
+        path.unlink()
+        return self.careful(items)
+
+    def failed(self, failure: Failure, resume: dict[str, Json] | None) -> Part:
+        """A part that is one record that could not be read."""
+        path, rows = self._writer.failures([failure], (JSON,))
+        return Part(path, rows, self._writer.fields(()), resume)
+
     def _fields(self, path: Path) -> tuple[Field, ...] | None:
         """The fields of the records; None if one of them is no object, or not strictly JSON."""
         connection, table = self._writer.connection, f"read_parquet({literal(str(path))})"
@@ -131,6 +151,46 @@ def _count(connection: duckdb.DuckDBPyConnection, query: str, values: list[objec
     return int(row[0])
 
 
+class JsonText:
+    """The text of a JSON file in UTF-8, from a place on.
+
+    Units: `offset` counts bytes of the decompressed text in UTF-8.
+    """
+
+    def __init__(self, stream: ByteStream, fmt: Format, at: dict[str, Json] | None) -> None:
+        self._stream = stream
+        self.offset: int = at["offset"] if at else 0
+        self.encoding: str | None = at["encoding"] if at else fmt.encoding
+
+    def open(self) -> ByteStream:
+        """The stream, standing at the place."""
+        if self.encoding is None:
+            start = self._stream.read(SAMPLE_BYTES)
+            self._stream.push_back(start)
+            self.encoding = encoding_by_bom(start) or "utf-8"
+        self.encoding = canonical(self.encoding)
+        stream = self._stream
+        if self.encoding != "utf-8":
+            stream = ByteStream(to_utf8(stream, self.encoding))
+        stream.skip(self.offset)
+        if self.offset == 0:
+            bom = stream.read(len(UTF8_BOM))
+            if bom == UTF8_BOM:
+                self.offset = len(bom)
+            else:
+                stream.push_back(bom)
+        return stream
+
+    def decoded(self, data: bytes) -> tuple[str, str | None]:
+        """The text, and what is wrong with its bytes."""
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            return lossy(data), "bytes that are not utf-8"
+        bad = self.encoding != "utf-8" and "\ufffd" in text
+        return text, f"bytes that are not {self.encoding}" if bad else None
+
+
 class NdjsonReader:
     """Reads one file from a place on; every block becomes one part.
 
@@ -145,49 +205,31 @@ class NdjsonReader:
         at: dict[str, Json] | None,
         block_bytes: int,
     ) -> None:
-        self._stream, self._writer, self._block_bytes = stream, writer, block_bytes
-        self._offset: int = at["offset"] if at else 0
+        self._text, self._block_bytes = JsonText(stream, fmt, at), block_bytes
         self._line: int = at["line"] if at else 1
-        self._encoding: str | None = at["encoding"] if at else fmt.encoding
         self._block = JsonBlock(writer)
 
     def parts(self) -> Iterator[Part]:
         """The blocks after the place; at least one, which may have no rows."""
-        self._start()
+        stream = self._text.open()
         rest, first = b"", True
         while True:
-            block = rest + self._stream.read(self._block_bytes)
-            final = self._stream.at_end
-            damage = self._stream.damage if final else None
+            block = rest + stream.read(self._block_bytes)
+            final = stream.at_end
+            damage = stream.damage if final else None
             used = len(block) if final and damage is None else block.rfind(b"\n") + 1
             if not used and not final and len(block) > MAX_RECORD_BYTES:
-                yield self._endless(block)
+                yield self._endless(stream, block)
                 rest = b""
                 continue
             block, rest = block[:used], block[used:]
             if block or (first and damage is None):
                 yield self._part(block, done=final and damage is None)
             if damage is not None:
-                yield self._failed(Failure(self._line, damage, lossy(rest)), None)
+                yield self._block.failed(Failure(self._line, damage, lossy(rest)), None)
             if final:
                 return
             first = False
-
-    def _start(self) -> None:
-        start = self._stream.read(SAMPLE_BYTES)
-        self._stream.push_back(start)
-        if self._encoding is None:
-            self._encoding = encoding_by_bom(start) or "utf-8"
-        self._encoding = canonical(self._encoding)
-        if self._encoding != "utf-8":
-            self._stream = ByteStream(to_utf8(self._stream, self._encoding))
-        self._stream.skip(self._offset)
-        if self._offset == 0:
-            bom = self._stream.read(len(UTF8_BOM))
-            if bom == UTF8_BOM:
-                self._offset = len(bom)
-            else:
-                self._stream.push_back(bom)
 
     def _part(self, block: bytes, *, done: bool) -> Part:
         read = self._block.regular(block, self._line)
@@ -195,7 +237,7 @@ class NdjsonReader:
         if read is None:
             read = self._block.careful(self._items(block))
         self._line += lines
-        self._offset += len(block)
+        self._text.offset += len(block)
         path, rows, fields = read
         return Part(path, rows, fields, None if done else self._at())
 
@@ -203,30 +245,22 @@ class NdjsonReader:
         for number, line in enumerate(io.BytesIO(block), self._line):
             if not line.strip():
                 continue
-            try:
-                text = line.strip().decode()
-            except UnicodeDecodeError:
-                yield Item(number, lossy(line), "bytes that are not utf-8")
-                continue
-            bad = self._encoding != "utf-8" and "\ufffd" in text
-            yield Item(number, text, f"bytes that are not {self._encoding}" if bad else None)
+            text, error = self._text.decoded(line.strip())
+            yield Item(number, text, error)
 
-    def _endless(self, block: bytes) -> Part:
+    def _endless(self, stream: ByteStream, block: bytes) -> Part:
         passed = len(block)
-        while data := self._stream.read(SAMPLE_BYTES):
+        while data := stream.read(SAMPLE_BYTES):
             end = data.find(b"\n") + 1
             passed += end or len(data)
             if end:
-                self._stream.push_back(data[end:])
+                stream.push_back(data[end:])
                 break
         failure = Failure(self._line, TOO_LONG, lossy(block[:SAMPLE_BYTES]))
-        self._offset += passed
+        self._text.offset += passed
         self._line += 1
-        return self._failed(failure, self._at())
-
-    def _failed(self, failure: Failure, resume: dict[str, Json] | None) -> Part:
-        path, rows = self._writer.failures([failure], (JSON,))
-        return Part(path, rows, self._writer.fields(()), resume)
+        return self._block.failed(failure, self._at())
 
     def _at(self) -> dict[str, Json]:
-        return {"offset": self._offset, "line": self._line, "encoding": self._encoding}
+        text = self._text
+        return {"offset": text.offset, "line": self._line, "encoding": text.encoding}
