@@ -1,0 +1,322 @@
+"""A raw chunk becomes one file of good rows, one of quarantined rows, and sums that hold.
+
+The good rows are written in one pass. Only if that pass wrote fewer rows than it read, or if a
+step may drop rows, is the outcome of every row kept in a temporary table first, and both files
+are written from it: a step that gives another answer each time (`random()`) cannot break the sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.engine import literal, quote
+from penstock.errors import Rejected, Transient
+from penstock.model import Contract, Counts, Field, Link
+from penstock.pipeline import Stream
+from penstock.transform.columns import CURSOR, ROW
+from penstock.transform.compile import (
+    CAST,
+    JUDGED,
+    OK,
+    Compiled,
+    all_hold,
+    compile_chunk,
+    missing_columns,
+    run,
+    short,
+)
+from penstock.transform.masks import read_keys
+from penstock.transform.quarantine import BAD, failures, quarantine_query
+
+if TYPE_CHECKING:
+    import duckdb
+
+OUT = "_penstock_out"
+_GOOD, _BAD, _DOUBLE = 0, 1, 2
+_PARQUET = (
+    "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, "
+    "ROW_GROUP_SIZE 122880, PARQUET_VERSION v1"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    path: Path
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transformed:
+    """What became of a chunk.
+
+    Shape: `columns` are those of the good file, bookkeeping columns too; `contract` is the one
+    that was used, of a higher version if this chunk needed a change; `rules` counts bad rows by
+    the first rule they broke.
+    """
+
+    good: tuple[LocalFile, ...]
+    quarantine: tuple[LocalFile, ...]
+    counts: Counts
+    rules: Mapping[str, int]
+    columns: tuple[Field, ...]
+    contract: Contract
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One chunk on its way: the connection, what it is compiled to, and where files go."""
+
+    connection: duckdb.DuckDBPyConnection
+    compiled: Compiled
+    link: Link
+    source: str
+    folder: Path
+    generation: int
+    seq: int
+    at: datetime
+
+    @property
+    def stream(self) -> Stream:
+        return self.compiled.stream
+
+    def path(self, kind: str) -> Path:
+        chunk = self.link.chunk
+        name = f"{chunk.run_id}-{chunk.slice:04d}-{chunk.number:06d}-g{self.generation}"
+        return self.folder / f"{name}.{kind}.parquet"
+
+    def run(self, sql: str) -> duckdb.DuckDBPyConnection:
+        return run(self.connection, sql, self.compiled.parameters)
+
+    def count(self, sql: str) -> int:
+        row = self.run(sql).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def copy(self, select: str, path: Path) -> int:
+        """The rows are in a Parquet file; how many."""
+        return self.count(f"COPY (\n{select}\n) TO {literal(str(path))} ({_PARQUET})")
+
+
+def transform_chunk(
+    connection: duckdb.DuckDBPyConnection,
+    stream: Stream,
+    link: Link,
+    raw: Path,
+    contract: Contract | None,
+    folder: Path,
+    *,
+    generation: int,
+    seq: int,
+    read_reference: Callable[[str], str],
+    at: datetime,
+) -> Transformed:
+    """Every row of the raw file is good, quarantined, filtered or deduplicated, and counted.
+
+    Raises: Rejected for too many bad rows, a frozen contract, or a step that fails.
+    Transient if memory or disk ran out.
+    """
+    import duckdb
+
+    where = f"{stream.name} -> {stream.load.target}, chunk {link.chunk}"
+    parameters = {**stream.vars, **read_keys(stream, read_reference)}
+    try:
+        physical = raw_columns(connection, raw)
+        compiled = compile_chunk(connection, stream, link.fields, physical, contract, parameters)
+        source = raw_source(raw, physical)
+        work = Work(connection, compiled, link, source, folder, generation, seq, at)
+        return _transformed(work)
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        raise Transient(f"transform ran out of room: {short(error)}", where=where) from error
+    except duckdb.Error as error:
+        raise Rejected(f"SQL: {short(error)}", where=where) from error
+
+
+def raw_columns(connection: duckdb.DuckDBPyConnection, raw: Path) -> dict[str, str]:
+    """The raw file's columns with DuckDB's types."""
+    rows = connection.execute(f"DESCRIBE FROM read_parquet({literal(str(raw))})").fetchall()
+    return {row[0]: row[1] for row in rows}
+
+
+def raw_source(raw: Path, physical: Mapping[str, str]) -> str:
+    """A query for the raw rows, each with its number in the file, from 0."""
+    number = "file_row_number"
+    if number in {name.casefold() for name in physical}:
+        number = "row_number() OVER () - 1"
+    return (
+        f"SELECT *, {number} AS {ROW}{missing_columns(physical)} "
+        f"FROM read_parquet({literal(str(raw))})"
+    )
+
+
+def staged_columns(
+    compiled: Compiled, link: Link, generation: int, seq: int
+) -> dict[str, tuple[str, str]]:
+    """The columns of a good file: name -> SQL over `judged`, and logical type."""
+    stream = compiled.stream
+    made = {output.name: (output.sql, output.type) for output in compiled.outputs}
+    made["_penstock_chunk"] = (literal(str(link.chunk)), "varchar")
+    made["_penstock_seq"] = (f"CAST({seq} AS BIGINT)", "bigint")
+    if stream.load.write == "merge":
+        made["_penstock_gen"] = (f"CAST({generation} AS INTEGER)", "integer")
+        made[ROW] = (ROW, "bigint")
+    if stream.cursor is not None:
+        made[CURSOR] = (compiled.cursor.sql, compiled.cursor.type)
+    if stream.files is not None:
+        made["_penstock_file"] = (literal(link.origin), "varchar")
+    return made
+
+
+def _transformed(work: Work) -> Transformed:
+    read = work.count(f"SELECT count(*) FROM ({work.source})")
+    compiled, checked = work.compiled, work.compiled.type_checks or work.compiled.rule_checks
+    if not compiled.drops_rows or (not checked and not compiled.deduplicated):
+        path = work.path("good")
+        good = work.copy(_good_rows(work), path)
+        filtered = read - good if compiled.drops_rows else 0
+        if good + filtered == read:
+            return _made(work, Counts(read=read, good=good, filtered=filtered), path, {})
+        path.unlink()
+    try:
+        return _in_two_files(work, read)
+    finally:
+        for name in (OUT, BAD):
+            work.connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
+
+
+def _good_rows(work: Work) -> str:
+    staged = staged_columns(work.compiled, work.link, work.generation, work.seq)
+    listed = ", ".join(f"{sql} AS {quote(name)}" for name, (sql, _) in staged.items())
+    where = f" WHERE {OK}" if work.compiled.rule_checks else ""
+    return work.compiled.statement(work.source, f"SELECT {listed} FROM {JUDGED}{where}")
+
+
+def _made(work: Work, counts: Counts, good: Path, rules: Mapping[str, int]) -> Transformed:
+    staged = staged_columns(work.compiled, work.link, work.generation, work.seq)
+    columns = tuple(Field(name, kind) for name, (_, kind) in staged.items())
+    if not counts.good:
+        good.unlink(missing_ok=True)
+    return Transformed(
+        (LocalFile(good, counts.good),) if counts.good else (),
+        (LocalFile(work.path("quarantine"), counts.quarantined),) if counts.quarantined else (),
+        counts,
+        rules,
+        columns,
+        work.compiled.contract,
+        work.compiled.notes,
+    )
+
+
+def _in_two_files(work: Work, read: int) -> Transformed:
+    """Good and bad rows, both written from what was decided once."""
+    decide(work)
+    counts, rules = tally(work, read)
+    _keep_to_budget(work, counts)
+    path = work.path("good")
+    if counts.good:
+        staged = staged_columns(work.compiled, work.link, work.generation, work.seq)
+        listed = ", ".join(quote(name) for name in staged)
+        work.copy(f"SELECT {listed} FROM {OUT} WHERE fate = {_GOOD}", path)
+    if counts.quarantined:
+        work.copy(quarantined_rows(work), work.path("quarantine"))
+    return _made(work, counts, path, rules)
+
+
+def tally(work: Work, read: int) -> tuple[Counts, Mapping[str, int]]:
+    """The sums of what was decided, and bad rows by rule."""
+    fates = dict(work.run(f"SELECT fate, count(*) FROM {OUT} GROUP BY ALL").fetchall())
+    rules = dict(
+        work.run(f"SELECT failed[1].rule, count(*) FROM {BAD} GROUP BY 1 ORDER BY 1").fetchall()
+    )
+    good, doubles, bad = fates.get(_GOOD, 0), fates.get(_DOUBLE, 0), sum(rules.values())
+    return Counts(read, good, bad, read - good - bad - doubles, doubles), rules
+
+
+def decide(work: Work) -> None:
+    """The temporary table OUT has the fate of every row that reached the steps' end or was a
+    double, and BAD every bad row with what is wrong with it.
+    """
+    compiled = work.compiled
+    staged = staged_columns(compiled, work.link, work.generation, work.seq)
+    listed = [f"{sql} AS {quote(name)}" for name, (sql, _) in staged.items()]
+    failed = failures(work.stream, compiled.rule_checks) if compiled.rule_checks else "NULL"
+    hidden = f"{ROW} AS place, CASE WHEN {OK} THEN {_GOOD} ELSE {_BAD} END AS fate"
+    told = f"CASE WHEN NOT {OK} THEN {failed} END AS failed"
+    select = f"SELECT {', '.join([*listed, hidden, told])} FROM {JUDGED}"
+    for name in compiled.deduplicated:
+        select += (
+            f"\nUNION ALL BY NAME SELECT {ROW} AS place, {_DOUBLE} AS fate FROM {name} "
+            "WHERE NOT _penstock_first"
+        )
+    work.run(f"CREATE OR REPLACE TEMP TABLE {OUT} AS\n{compiled.statement(work.source, select)}")
+    _collect_bad(work)
+
+
+def _collect_bad(work: Work) -> None:
+    compiled = work.compiled
+    parts = []
+    if compiled.type_checks:
+        unfit = (
+            f"SELECT {ROW}, {failures(work.stream, compiled.type_checks)} AS failed, "
+            f"CAST(NULL AS VARCHAR) AS made FROM {CAST} "
+            f"WHERE NOT ({all_hold(compiled.type_checks)})"
+        )
+        parts.append(f"FROM ({compiled.statement(work.source, unfit)})")
+    if compiled.rule_checks:
+        made = "CAST(NULL AS VARCHAR)"
+        if compiled.changes_rows:
+            own = ", ".join(f"{literal(o.name)}: {quote(o.name)}" for o in compiled.outputs)
+            made = f"CAST(to_json({{{own}}}) AS VARCHAR)"
+        parts.append(
+            f"SELECT place AS {ROW}, failed, {made} AS made FROM {OUT} WHERE fate = {_BAD}"
+        )
+    empty = (
+        f"SELECT CAST(0 AS BIGINT) AS {ROW}, [{{'rule': '', 'column': '', 'value': '', "
+        "'reason': ''}] AS failed, '' AS made LIMIT 0"
+    )
+    rows = "\nUNION ALL BY NAME ".join([f"({empty})", *(f"({part})" for part in parts)])
+    work.run(f"CREATE OR REPLACE TEMP TABLE {BAD} AS {rows}")
+
+
+def quarantined_rows(work: Work) -> str:
+    """The query for the quarantine file, over the table BAD."""
+    return quarantine_query(
+        work.stream,
+        work.compiled.typed,
+        work.source,
+        chunk=work.link.chunk,
+        origin=work.link.origin,
+        generation=work.generation,
+        at=work.at,
+        malformed=True,
+    )
+
+
+def _keep_to_budget(work: Work, counts: Counts) -> None:
+    """Raises: Rejected if there are more bad rows than the stream allows."""
+    rule = work.stream.bad_rows
+    allowed = max(rule.but_at_least_rows, int(rule.max_ratio * counts.read))
+    if rule.action == "fail":
+        allowed = 0
+    if counts.quarantined <= allowed:
+        return
+    worst = work.run(
+        f"SELECT COALESCE(failed[1].column, ''), failed[1].reason, count(*) AS rows, "
+        f"min(failed[1].value) FROM {BAD} GROUP BY 1, 2 ORDER BY rows DESC, 1, 2 LIMIT 3"
+    ).fetchall()
+    told = "; ".join(
+        f"{rows:,} x {column or 'row'} {reason}" + (f', e.g. "{value[:80]}"' if value else "")
+        for column, reason, rows, value in worst
+    )
+    limit = "bad_rows.action is fail" if not allowed else f"bad_rows allows {allowed:,}"
+    raise Rejected(
+        f"chunk rejected: {counts.quarantined:,} of {counts.read:,} rows are bad, and {limit}",
+        where=f"{work.stream.name} -> {work.stream.load.target}, chunk {work.link.chunk}",
+        why=told,
+        fix=f"correct the data, the columns or the rules, or raise bad_rows; "
+        f"then: penstock dlq redrive {work.stream.name}",
+    )
