@@ -142,6 +142,15 @@ def rejection_entry(key: StreamKey, chunk: ChunkId) -> str:
     return f"rejected/{key}/{_after_stream(chunk)}"
 
 
+def discarded_entries(key: StreamKey, run_id: str) -> str:
+    return f"discarded/{key}/{run_id}/"
+
+
+def discarded_entry(key: StreamKey, chunk: ChunkId) -> str:
+    """Who decided that the quarantined rows of a chunk need no more attention, and why."""
+    return f"discarded/{key}/{_after_stream(chunk)}"
+
+
 def held_entry(key: StreamKey, seq: int) -> str:
     return f"held/{key}/{seq:012d}"
 
