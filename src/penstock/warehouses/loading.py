@@ -6,8 +6,8 @@ ledger change together or not at all (DESIGN.md, rules 9 to 12 and 14).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -103,11 +103,11 @@ def _apply(
     target = request.target
     _check_files(session, target, verdict.load)
     files = groups(verdict.load, session.file_columns)
-    columns, filled = _prepare(session, request, files)
+    table = _prepare(session, request, files)
+    columns, filled = table.columns, table.filled
     if filled:
-        _remove(session, request, facts, verdict, columns)
+        _remove(session, request, facts, verdict, table)
     merged: dict[str, tuple[int, int]] = {}
-    new = not filled
     if files and target.write == "merge":
         for part in _parts(verdict.load):
             some = groups(part, session.file_columns)
@@ -115,7 +115,7 @@ def _apply(
             filled = True
     elif files:
         _append(session, target, columns, files, verdict.load)
-    if files and new:
+    if files and not table.filled:
         session.finish(target)
     if verdict.replaces and request.swap is not None:
         write_swap(session, request, request.swap)
@@ -191,21 +191,28 @@ def table_name(target: Target) -> str:
     return f"{quote(target.schema)}.{quote(target.table)}"
 
 
-def _prepare(
-    session: Session, request: LoadRequest, files: Sequence[Files]
-) -> tuple[dict[str, str], bool]:
-    """The table stands and holds every wanted column; gives those, and whether it has rows.
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The table as this transaction found or made it."""
 
-    Shape: the columns by the names and types that the table has.
-    """
+    columns: Mapping[str, str]
+    """Those that the request fills, by the names and types that the table has."""
+    filled: bool
+    by_file: bool
+    """Whether rows say which file they came from."""
+
+
+def _prepare(session: Session, request: LoadRequest, files: Sequence[Files]) -> _Table:
+    """The table stands and holds every wanted column."""
     target, table = request.target, table_name(request.target)
     want = wanted(request, files)
+    _check_names(session, target, want)
     have = session.columns(target)
     if have is None:
         listed = ", ".join(f"{quote(n)} {session.type_name(t)}" for n, t in want.items())
         session.run(f"CREATE SCHEMA IF NOT EXISTS {quote(target.schema)}")
         session.run(f"CREATE TABLE {table} ({listed})")
-        return want, False
+        return _Table(want, False, FILE in want)
     spelled = {session.fold(name): name for name in have}
     if session.fold(CHUNK) not in spelled or session.fold(SEQ) not in spelled:
         raise Rejected(
@@ -231,7 +238,22 @@ def _prepare(
                 f"USING CAST({quote(known)} AS {kind})"
             )
     (filled,) = session.rows(f"SELECT EXISTS (SELECT 1 FROM {table})")
-    return columns, bool(filled[0])
+    return _Table(columns, bool(filled[0]), session.fold(FILE) in spelled)
+
+
+def _check_names(session: Session, target: Target, names: Iterable[str]) -> None:
+    """Raises: Rejected for names that the warehouse cannot hold, or not tell apart."""
+    for name in (target.schema, target.table):
+        session.fold(name)
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(session.fold(name), name)
+        if other != name:
+            raise Rejected(
+                f'load rejected: "{other}" and "{name}" are one column to the warehouse',
+                where=f"{target.stream} -> {target}",
+                fix=f"give one of them another name: columns: {{other_name: {{from: {name}}}}}",
+            )
 
 
 def _remove(
@@ -239,16 +261,16 @@ def _remove(
     request: LoadRequest,
     facts: Facts,
     verdict: Verdict,
-    columns: Mapping[str, str],
+    known: _Table,
 ) -> None:
     """Rows that the request replaces are gone: a swap's, an older generation's, a file's."""
     table, target = table_name(request.target), request.target
     swap = request.swap
     if verdict.replaces and swap is not None and swap.scope == "table":
         session.run(f"DELETE FROM {table} WHERE {SEQ} < $1", (swap.seq,))
-    elif verdict.replaces and swap is not None:
+    elif verdict.replaces and swap is not None and known.by_file:
         paths = sorted({path for path, _ in swap.window.claims})
-        _remove_files(session, table, paths, swap.seq, columns)
+        _remove_files(session, table, paths, swap.seq)
     if target.write == "merge":
         return
     again = [
@@ -258,7 +280,7 @@ def _remove(
     ]
     for batch in batches(again):
         session.run(f"DELETE FROM {table} WHERE {CHUNK} IN ({marks(len(batch))})", batch)
-    if replaces_files(target):
+    if replaces_files(target) and known.by_file:
         stale: dict[int, set[str]] = {}
         earliest = dict(sorted(facts.origins, key=lambda known: -known[1]))
         for staged in verdict.load:
@@ -266,14 +288,10 @@ def _remove(
             if earliest.get(path, staged.seq) < staged.seq:
                 stale.setdefault(staged.seq, set()).add(path)
         for seq, files in stale.items():
-            _remove_files(session, table, sorted(files), seq, columns)
+            _remove_files(session, table, sorted(files), seq)
 
 
-def _remove_files(
-    session: Session, table: str, paths: Sequence[str], seq: int, columns: Mapping[str, str]
-) -> None:
-    if FILE not in columns:
-        return
+def _remove_files(session: Session, table: str, paths: Sequence[str], seq: int) -> None:
     for batch in batches(paths):
         session.run(
             f"DELETE FROM {table} WHERE {FILE} IN ({marks(len(batch), 2)}) AND {SEQ} < $1",

@@ -163,20 +163,13 @@ class PostgresWarehouse:
                 )
 
     def load(self, request: LoadRequest) -> list[Receipt]:
-        self._make_lock(str(request.target))
-        with self._session(f"{request.target.stream} -> {request.target}") as session:
+        folders = {Path(path).parent for staged in request.chunks for path in staged.paths}
+        where = f"{request.target.stream} -> {request.target}"
+        with self._session(where, str(request.target), sorted(folders)) as session:
             return load(session, request, datetime.now(UTC))
 
-    def _make_lock(self, target: str) -> None:
-        with self._session() as session:
-            session.run(
-                "INSERT INTO penstock._penstock_locks VALUES ($1, '') ON CONFLICT DO NOTHING",
-                (target,),
-            )
-
     def close_run(self, closing: Closing, target: str) -> None:
-        self._make_lock(target)
-        with self._session() as session:
+        with self._session(target, target) as session:
             session.lock(target, "")
             ledger.write_closing(session, closing, target)
 
@@ -199,15 +192,22 @@ class PostgresWarehouse:
             return session.answer(sql, limit)
 
     @contextmanager
-    def _session(self, where: str = "") -> Iterator[_Session]:
-        """One transaction: committed at the end, rolled back at an error."""
+    def _session(
+        self, where: str = "", lockable: str = "", folders: Sequence[Path] = ()
+    ) -> Iterator[_Session]:
+        """One transaction: committed at the end, rolled back at an error.
+
+        Shape: `lockable` is a target whose lock has a row before the transaction begins; staged
+        files are read below `folders`.
+        """
         import adbc_driver_manager
 
         if self._database is None:
             raise PenstockError(f"{self.place} is not open")
         with _understood(where or self.place), tempfile.TemporaryDirectory() as folder:
             connection = adbc_driver_manager.AdbcConnection(self._database)
-            session, committed = _Session(connection, Path(folder)), False
+            engine = connect([Path(folder), *folders])
+            session, committed = _Session(connection, engine), False
             try:
                 writes = {"default_transaction_read_only": "on" if self._read_only else "off"}
                 settings = ", ".join(
@@ -215,12 +215,18 @@ class PostgresWarehouse:
                     for name, value in (_SETTINGS | writes).items()
                 )
                 session.run(f"SELECT {settings}")
+                if lockable:
+                    session.run(
+                        "INSERT INTO penstock._penstock_locks VALUES ($1, '') "
+                        "ON CONFLICT DO NOTHING",
+                        (lockable,),
+                    )
                 connection.set_autocommit(False)
                 yield session
                 connection.commit()
                 committed = True
             finally:
-                session.close()
+                engine.close()
                 with suppress(adbc_driver_manager.Error):
                     if not committed:
                         connection.rollback()
@@ -292,16 +298,10 @@ def _failure(error: Exception, where: str) -> PenstockError:
 
 
 class _Session:
-    """One transaction of Postgres, and a DuckDB that reads staged files for it."""
+    """One transaction of Postgres, and a DuckDB that reads staged files and Arrow for it."""
 
-    def __init__(self, connection: Any, folder: Path) -> None:
-        self._connection, self._folder = connection, folder
-        self._values: duckdb.DuckDBPyConnection = connect([folder], memory_mb=64)
-        self._readers: list[duckdb.DuckDBPyConnection] = []
-
-    def close(self) -> None:
-        for reader in (self._values, *self._readers):
-            reader.close()
+    def __init__(self, connection: Any, engine: duckdb.DuckDBPyConnection) -> None:
+        self._connection, self._engine = connection, engine
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> int:
         with self._statement(sql, [values] if values else []) as statement:
@@ -315,7 +315,7 @@ class _Session:
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._statement(sql, [values] if values else []) as statement:
             stream, _ = statement.execute_query()
-            return self._values.from_arrow(stream).fetchall()
+            return self._engine.from_arrow(stream).fetchall()
 
     @contextmanager
     def _statement(self, sql: str, rows: Sequence[Sequence[Any]]) -> Iterator[Any]:
@@ -330,7 +330,7 @@ class _Session:
                     f"({ledger.marks(width, 1 + width * place)})" for place in range(len(rows))
                 )
                 values = [value for row in rows for value in row]
-                relation = self._values.sql(f"FROM (VALUES {listed})", params=values)
+                relation = self._engine.sql(f"FROM (VALUES {listed})", params=values)
                 statement.prepare()
                 statement.bind_stream(relation.__arrow_c_stream__())
             yield statement
@@ -384,10 +384,10 @@ class _Session:
             self.run(f"CREATE INDEX IF NOT EXISTS {name} ON {table_name(target)} ({keys})")
 
     def file_rows(self, paths: Sequence[str]) -> Mapping[str, int]:
-        return file_rows(self._reader(paths), paths) if paths else {}
+        return file_rows(self._engine, paths)
 
     def file_columns(self, path: str) -> Mapping[str, str]:
-        return file_columns(self._reader([path]), path)
+        return file_columns(self._engine, path)
 
     def append(self, target: Target, columns: Mapping[str, str], files: Sequence[Files]) -> int:
         place = {
@@ -410,8 +410,7 @@ class _Session:
     ) -> int:
         import adbc_driver_manager
 
-        reader = self._reader([path for group in files for path in group.paths])
-        relation = reader.sql(select_staged(columns, files))
+        relation = self._engine.sql(select_staged(columns, files))
         statement = adbc_driver_manager.AdbcStatement(self._connection)
         try:
             statement.set_options(**place, **{"adbc.ingest.mode": "adbc.ingest.mode.append"})
@@ -419,12 +418,6 @@ class _Session:
             return int(statement.execute_update())
         finally:
             statement.close()
-
-    def _reader(self, paths: Sequence[str]) -> duckdb.DuckDBPyConnection:
-        folders = [self._folder, *sorted({Path(path).parent for path in paths})]
-        reader = connect(folders)
-        self._readers.append(reader)
-        return reader
 
     def answer(self, sql: str, limit: int | None) -> Rows:
         import adbc_driver_manager
@@ -444,7 +437,7 @@ class _Session:
                 return Rows((), (), ())
             kinds = tuple(dict(more)[b"POSTGRESQL:type"].decode() for _, more in fields)
             stream, _ = statement.execute_query()
-            answer = self._values.from_arrow(stream)
+            answer = self._engine.from_arrow(stream)
             types = [str(kind) for kind in answer.types]
             relation = answer.query("answer", with_moments_as_text("answer", types))
             found = relation.fetchall() if limit is None else relation.fetchmany(limit)

@@ -5,7 +5,6 @@ Shape: a mapping of columns is name -> logical type, in the table's order.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,9 +58,8 @@ def read_files(paths: Sequence[str]) -> str:
 
 
 def _list(paths: Sequence[str]) -> str:
-    # DuckDB takes a path for a pattern: [*] is a star.
-    listed = ", ".join(literal(re.sub(r"([*?\[])", r"[\1]", path)) for path in paths)
-    return f"[{listed}]"
+    # A path that exists is that file to DuckDB, whatever patterns it could be taken for.
+    return f"[{', '.join(literal(path) for path in paths)}]"
 
 
 def select_staged(columns: Mapping[str, str], files: Sequence[Files]) -> str:
