@@ -26,7 +26,7 @@ DATE_FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y%
 
 
 def grouped(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """The files by pattern: dates become `{date:…}`, other numbers `*`, folders alike `{folder}`."""
+    """The files by pattern: dates are `{date:…}`, other numbers `*`, folders alike `{folder}`."""
     groups: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
     for entry in entries:
         groups[tuple(_general(part) for part in entry.path.split("/"))].append(entry)

@@ -86,7 +86,9 @@ def fields_of(connection: duckdb.DuckDBPyConnection, table: str, structure: Json
     where 15 digits hold them and none is written with an exponent, else double.
     """
     found = list(leaves(structure or {}))
-    numbers = [keys for keys, kind in found if isinstance(kind, str) and kind in _NUMBERS]
+    whole = [keys for keys, kind in found if isinstance(kind, str) and kind in _WHOLE]
+    wide = _wide(connection, table, whole)
+    numbers = [keys for keys, kind in found if kind == "DOUBLE" or keys in wide]
     types = dict(zip(numbers, _number_types(connection, table, numbers), strict=True))
     return [
         Field(SEPARATOR.join(keys), types.get(keys) or _type(kind), path=json_path(keys))
@@ -94,7 +96,24 @@ def fields_of(connection: duckdb.DuckDBPyConnection, table: str, structure: Json
     ]
 
 
+def _wide(
+    connection: duckdb.DuckDBPyConnection, table: str, whole: Sequence[tuple[str, ...]]
+) -> set[tuple[str, ...]]:
+    """The columns of whole numbers in which one has 19 characters or more."""
+    if not whole:
+        return set()
+    lengths = ", ".join(f"max(strlen(x[{i}]))" for i in range(1, len(whole) + 1))
+    row = connection.execute(
+        f"SELECT {lengths} FROM (SELECT json_extract_string(_penstock_json, ?) x FROM {table})",
+        [[json_path(keys) for keys in whole]],
+    ).fetchone()
+    assert row is not None
+    return {keys for keys, length in zip(whole, row, strict=True) if (length or 0) >= 19}
+
+
 def _type(kind: Json) -> str:
+    if isinstance(kind, str) and kind in _WHOLE:
+        return "bigint"
     if kind == "BOOLEAN":
         return "boolean"
     return "varchar" if kind in ("VARCHAR", "NULL", None) else "json"

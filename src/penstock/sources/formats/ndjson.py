@@ -6,13 +6,12 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from penstock.engine import RESERVED, literal
 from penstock.model import Field, Json
 from penstock.sources.formats.bytestream import ByteStream
 from penstock.sources.formats.jsonfields import fields_of, json_path, objects, structure_of
-from penstock.sources.formats.jsontext import MAX_DEPTH, fault_of
+from penstock.sources.formats.jsontext import MAX_DEPTH, fault_of, is_loose
 from penstock.sources.formats.options import Format
 from penstock.sources.formats.raw import (
     LINE,
@@ -29,21 +28,13 @@ from penstock.sources.formats.raw import (
 )
 from penstock.sources.formats.text import UTF8_BOM, canonical, encoding_by_bom, to_utf8
 
-if TYPE_CHECKING:
-    import duckdb
-
 JSON = f"{RESERVED}json"
 SEPARATOR = "\x1f"
-STRICT = r"(?i),\s*[\]}]|[:\[,]\s*-?(nan|inf|infinity)\s*[,}\]]|\\u0000"
-"""Where DuckDB is kinder than RFC 8259 allows, or a text may hold what no column can."""
-NOT_A_RECORD = (
-    # each step shields the next: json_type fails on what is not JSON, and all of them on depth
-    f"{JSON} IS NOT NULL AND CASE"
-    f" WHEN strlen({JSON}) > {2 * MAX_DEPTH} AND strlen({JSON})"
-    f" - strlen(replace(replace({JSON}, '{{', ''), '[', '')) > {MAX_DEPTH} THEN true"
-    f" WHEN NOT json_valid({JSON}) THEN true"
-    f" WHEN json_type({JSON}) <> 'OBJECT' THEN true"
-    f" ELSE regexp_matches({JSON}, ?) END"
+STRUCTURE = (
+    # a record that nests too deeply must not reach json_structure, which recurses
+    f"CASE WHEN strlen({JSON}) > {2 * MAX_DEPTH} AND strlen({JSON})"
+    f" - strlen(replace(replace({JSON}, '{{', ''), '[', '')) > {MAX_DEPTH} THEN NULL"
+    f" ELSE json_structure(TRY_CAST({JSON} AS JSON))::VARCHAR END"
 )
 
 
@@ -65,7 +56,7 @@ class JsonBlock:
     def regular(self, block: bytes, first: int) -> tuple[Path, int, tuple[Field, ...]] | None:
         """The block read by DuckDB; None unless every line is a good record."""
         text = block.replace(b"\r\n", b"\n")
-        if b"\r" in text or b"\0" in text or not text:
+        if b"\r" in text or b"\0" in text or not text or is_loose(text):
             return None
         lines = text.count(b"\n") + (not text.endswith(b"\n"))
         source = self._writer.new_path(".block")
@@ -101,8 +92,10 @@ class JsonBlock:
         assert fields is not None
         return path, rows, fields
 
-    def items(self, items: Sequence[Item]) -> tuple[Path, int, tuple[Field, ...]]:
-        """Records that are already apart: together if all are good, else one by one."""
+    def items(self, items: Sequence[Item], block: bytes) -> tuple[Path, int, tuple[Field, ...]]:
+        """Records of a block that are already apart: together if all are good, else one by one."""
+        if is_loose(block):
+            return self.careful(items)
         with Table(self._writer, (JSON,)) as table:
             for item in items:
                 if item.error is None and "\0" not in item.text:
@@ -124,31 +117,24 @@ class JsonBlock:
     def _fields(self, path: Path) -> tuple[Field, ...] | None:
         """The fields of the records; None if one of them is no object, or not strictly JSON."""
         connection, table = self._writer.connection, f"read_parquet({literal(str(path))})"
-        if _count(connection, f"SELECT count(*) FROM {table} WHERE {NOT_A_RECORD}", [STRICT]):
-            return None
-        structures = connection.execute(
-            f"SELECT DISTINCT json_structure({JSON}::JSON)::VARCHAR FROM {table}"
-            f" WHERE {JSON} IS NOT NULL"
+        found = connection.execute(
+            f"SELECT DISTINCT {STRUCTURE} FROM {table} WHERE {JSON} IS NOT NULL"
         ).fetchall()
-        structure = structure_of([text for (text,) in structures])
-        doubles = (
-            f"SELECT count(*) FROM (SELECT unnest(json_keys({JSON}, ?)) AS keys FROM {table})"
-            " WHERE len(keys) <> len(list_distinct(keys))"
-        )
+        structures = [text for (text,) in found if text is not None and text.startswith("{")]
+        if len(structures) < len(found):
+            return None
+        structure = structure_of(structures)
         paths = [json_path(keys) for keys in objects(structure or {})]
-        if _count(connection, doubles, [paths]):
+        key_lists = connection.execute(
+            f"SELECT DISTINCT unnest(json_keys({JSON}, ?)) FROM {table}", [paths]
+        ).fetchall()
+        if any(len(set(keys)) < len(keys) for (keys,) in key_lists if keys):
             return None
         own = fields_of(connection, table, structure)
         names = self._writer.names([field.name for field in own])
         return self._writer.fields(
             Field(name, field.type, field.path) for name, field in zip(names, own, strict=True)
         )
-
-
-def _count(connection: duckdb.DuckDBPyConnection, query: str, values: list[object]) -> int:
-    row = connection.execute(query, values).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 class JsonText:
