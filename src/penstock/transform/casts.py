@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from penstock.engine import literal
 from penstock.transform.types import Logical, digits_of, is_nested
 
-WHITESPACE = "E' \\t\\n\\r\\f\\v\\u00a0\\ufeff\\u3000'"
+WHITESPACE = "E' \\t\\n\\r\\f\\v\u00a0\ufeff\u3000'"
 _TRUE = "('true', 't', 'yes', 'y', '1')"
 _FALSE = "('false', 'f', 'no', 'n', '0')"
 _INTEGERS = ("smallint", "integer", "bigint")
