@@ -92,7 +92,7 @@ def _of_stream(workspace: Workspace, item: StreamRun, progress: Progress) -> Str
         columns=max((len(c.columns) for s in states for c in s.commits.values()), default=0),
         bad_rows=_bad_rows(workspace, states),
         troubles=tuple(troubles),
-        stages=_stages(progress, item.stream.name),
+        stages=_stages(progress, item.stream.name, swap=any(plan.swap for plan in plans)),
         sums_hold=all(one.holds for one in sums),
     )
 
@@ -109,16 +109,19 @@ def _bad_rows(workspace: Workspace, states: Sequence[RunState]) -> tuple[BadRows
     return grouped(workspace, files[:MOST_FILES]) if files else ()
 
 
-def _stages(progress: Progress, stream: str) -> tuple[StageTime, ...]:
+def _stages(progress: Progress, stream: str, *, swap: bool) -> tuple[StageTime, ...]:
+    """Each stage's time; a run that replaces loads when all of it is transformed."""
     tally = progress.tally(stream)
-    return tuple(
-        StageTime(
-            stage,
-            tally.rows[stage],
-            tally.pieces[stage],
-            round(tally.first_at[stage], 3),
-            round(tally.last_at[stage], 3),
-        )
-        for stage in STAGES
-        if stage in tally.first_at
-    )
+    begins = {
+        "extract": tally.planned_at,
+        "transform": tally.first_at.get("extract"),
+        "load": (tally.last_at if swap else tally.first_at).get("transform"),
+    }
+    times = []
+    for stage in STAGES:
+        if stage in tally.first_at:
+            begin, end = begins[stage], tally.last_at[stage]
+            start = min(tally.first_at[stage] if begin is None else begin, end)
+            rows, pieces = tally.rows[stage], tally.pieces[stage]
+            times.append(StageTime(stage, rows, pieces, round(start, 3), round(end, 3)))
+    return tuple(times)

@@ -52,6 +52,8 @@ class _Lines:
             name = run.stream.name
             if self._said.get(name, "planning") == run.status:
                 continue
+            if run.status == "working" and not run.plans:
+                continue
             self._said[name] = run.status
             tally = self._progress.tally(name)
             if run.status == "working":

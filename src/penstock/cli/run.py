@@ -14,6 +14,7 @@ from penstock.cli.live import watched
 from penstock.cli.opened import chosen, meet, opened, state_folder
 from penstock.cli.show import document, say
 from penstock.cli.summary import print_report
+from penstock.observe.page import render
 from penstock.observe.progress import Progress
 from penstock.observe.report import RunReport, report_data, report_text
 from penstock.runtimes.run import run
@@ -78,8 +79,10 @@ def _run(
 
 
 def write_report(report: RunReport, folder: Path) -> Path:
-    """The report stands in the folder; its path."""
+    """The report stands in the folder as JSON and as one HTML page; the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{report.started_at:%Y%m%dT%H%M%S-%f}.json"
-    path.write_text(report_text(report), encoding="utf-8")
-    return path
+    name = f"{report.started_at:%Y%m%dT%H%M%S-%f}"
+    (folder / f"{name}.json").write_text(report_text(report), encoding="utf-8")
+    page = folder / f"{name}.html"
+    page.write_text(render(report), encoding="utf-8")
+    return page

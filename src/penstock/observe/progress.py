@@ -35,7 +35,7 @@ class Tally:
     updated: int = 0
     retried: int = 0
     last_reason: str = ""
-    planned: bool = False
+    planned_at: float | None = None
     over: str = ""
     """How it ended; empty while it goes on."""
 
@@ -82,7 +82,7 @@ class Progress:
                 tally.inserted += _whole(fields.get("inserted"))
                 tally.updated += _whole(fields.get("updated"))
             elif event == "run_planned":
-                tally.planned = True
+                tally.planned_at = at_s
             elif event in ("message_retried", "message_rejected"):
                 tally.retried += 1
                 tally.last_reason = str(fields.get("reason", ""))

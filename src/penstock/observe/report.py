@@ -44,7 +44,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class StageTime:
-    """When a stage was at work on a stream.
+    """When a stage had work of a stream: from what came before it, to its own last piece.
 
     Units: seconds since the start of `penstock run`.
     """
@@ -52,8 +52,8 @@ class StageTime:
     stage: str
     rows: int
     pieces: int
-    first_s: float
-    last_s: float
+    from_s: float
+    to_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +123,25 @@ class RunReport:
     format: int = FORMAT
 
     @property
+    def sums_hold(self) -> bool:
+        """Whether every row that was read is accounted for."""
+        total, read = self.counts, self.read
+        apart = sum(stream.rejected + stream.waiting for stream in self.streams)
+        ends = sum(s.loaded + s.superseded + s.not_loaded for s in self.streams)
+        return (
+            total.holds
+            and read == total.read + apart
+            and total.good == ends
+            and all(stream.sums_hold for stream in self.streams)
+        )
+
+    @property
     def exit_code(self) -> int:
         """0 done, 1 a stream failed, 3 something is blocked or a sum does not hold."""
         if any(stream.status == "failed" for stream in self.streams):
             return 1
-        blocked = any(s.status == "blocked" or not s.sums_hold for s in self.streams)
-        return 3 if blocked else 0
+        blocked = any(stream.status == "blocked" for stream in self.streams)
+        return 3 if blocked or not self.sums_hold else 0
 
     @property
     def outcome(self) -> str:
