@@ -131,6 +131,24 @@ def test_messages_come_oldest_first(opener: Opener) -> None:
     queue.close()
 
 
+def test_a_queue_says_which_messages_it_lacks(opener: Opener) -> None:
+    """Ready, delayed and in flight count; dead and acknowledged ones do not."""
+    queue = opener()
+    queue.send("chunks", ["acked", "dead", "in flight"])
+    for delivery in queue.receive("chunks", 3):
+        if delivery.body == "acked":
+            queue.ack(delivery)
+        elif delivery.body == "dead":
+            queue.reject(delivery, "bad")
+    queue.send("chunks", ["ready é\u0001", "ready é\u0001"])
+    queue.send("chunks", ["delayed"], delay_s=60)
+    queue.send("slices", ["elsewhere"])
+    asked = ["new", "ready é\u0001", "delayed", "in flight", "dead", "acked", "elsewhere", "new"]
+    assert queue.missing("chunks", asked) == ["new", "dead", "acked", "elsewhere"]
+    assert queue.missing("chunks", []) == []
+    queue.close()
+
+
 def test_journal_and_queue_share_a_file(opener: Opener, tmp_path: Path) -> None:
     journal, queue = SqliteJournal(tmp_path / "journal" / "state.db"), opener()
     queue.send("chunks", ["1"])
@@ -206,7 +224,10 @@ def test_a_worker_is_dead_when_its_lock_is_free(tmp_path: Path) -> None:
         assert not is_dead
     assert (tmp_path / f"{name}.lock").exists()
     with one.if_dead(name) as is_dead:
-        assert not is_dead, "a worker is alive to itself"
+        assert not is_dead
+    (tmp_path / f"{name}.lock").unlink()
+    with one.if_dead(name) as is_dead:
+        assert not is_dead, "a worker is alive to itself, whatever was cleaned away"
     one.close()
     with other.if_dead(name) as is_dead:
         assert is_dead

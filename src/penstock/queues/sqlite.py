@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import uuid
@@ -72,10 +73,12 @@ class SqliteQueue:
 
     def missing(self, queue: str, bodies: Sequence[str]) -> list[str]:
         """Those bodies that no living message of the queue carries, each once."""
-        sql = f"SELECT 1 FROM messages WHERE {_ALIVE} AND body = ? LIMIT 1"
-        return [
-            body for body in dict.fromkeys(bodies) if not self._database.rows(sql, (queue, body))
-        ]
+        found = self._database.rows(
+            f"SELECT body FROM messages WHERE {_ALIVE} AND body IN (SELECT value FROM json_each(?))",
+            (queue, json.dumps(list(bodies))),
+        )
+        there = {body for (body,) in found}
+        return [body for body in dict.fromkeys(bodies) if body not in there]
 
     def receive(self, queue: str, limit: int = 1) -> list[Delivery]:
         self._seen.changes = self._changes
