@@ -129,4 +129,7 @@ def _bound(value: Json) -> str:
         return "…"
     if isinstance(value, dict):
         return ", ".join(_bound(item) for item in value.values())
-    return str(value)
+    moment = moment_of(value)
+    if moment is None:
+        return str(value)
+    return f"{moment:%Y-%m-%d %H:%M:%S}".removesuffix(":00").removesuffix(" 00:00")

@@ -110,7 +110,7 @@ def _streams(streams: Sequence[StreamReport]) -> str:
         "<section><h2>Streams</h2>"
         + _wide(
             "streams",
-            '<table><thead><tr><th scope="col">stream</th><th scope="col">window</th>'
+            '<table><thead><tr><th scope="col">stream</th>'
             f"{heads}</tr></thead><tbody>{rows}</tbody></table>",
         )
         + "</section>"
@@ -123,11 +123,10 @@ def _stream_row(stream: StreamReport, names: Sequence[str]) -> str:
     how = f"{stream.write}, replaced" if stream.swap and stream.write != "replace" else stream.write
     cells = "".join(_count(_value(stream, name), _KINDS.get(name, "")) for name in names)
     loaded = '<td class="n zero">nothing new</td>' if stream.nothing_new else _loaded(stream)
-    window = text(stream.window, 60) or "-"
+    window = f", {text(stream.window, 60)}" if stream.window else ""
     return (
         f'<tr><th scope="row">{text(stream.stream)}{said}<br>'
-        f"<small>{text(stream.target)} ({text(how)})</small></th>"
-        f"<td><small>{window}</small></td>{cells}{loaded}"
+        f"<small>{text(stream.target)}, {text(how)}{window}</small></th>{cells}{loaded}"
         f'<td class="n">{seconds(stream.took_s)}</td></tr>'
     )
 

@@ -58,7 +58,9 @@ def _stations(report: RunReport) -> tuple[Station, ...]:
     raw, staged = (sum(getattr(s, name) for s in streams) for name in ("raw_bytes", "staged_bytes"))
     return (
         Station(
-            "SOURCE", _clip(", ".join(sources) or "-", 13), (plural(len(streams), "stream"), "")
+            "SOURCE",
+            _clip(sources[0], 13) if len(sources) == 1 else plural(len(sources), "source"),
+            (plural(len(streams), "stream"), ""),
         ),
         Station(
             "EXTRACT",

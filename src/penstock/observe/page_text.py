@@ -22,7 +22,9 @@ def short(value: float) -> str:
     """A number in little room: 950, 12.4k, 3.0M."""
     for limit, divisor, unit in ((10_000, 1, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M")):
         if abs(value) < limit:
-            return f"{value / divisor:,.0f}" if not unit else f"{value / divisor:.1f}{unit}"
+            return (f"{value:,.0f}" if not unit else f"{value / divisor:.1f}").removesuffix(
+                ".0"
+            ) + unit
     return f"{value / 1e9:.1f}G"
 
 
