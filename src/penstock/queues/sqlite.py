@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from penstock.ports import Clock, DeadLetter, Delivery, Depth
 from penstock.queues.workers import Workers
@@ -74,7 +75,8 @@ class SqliteQueue:
     def missing(self, queue: str, bodies: Sequence[str]) -> list[str]:
         """Those bodies that no living message of the queue carries, each once."""
         found = self._database.rows(
-            f"SELECT body FROM messages WHERE {_ALIVE} AND body IN (SELECT value FROM json_each(?))",
+            f"SELECT body FROM messages WHERE {_ALIVE}"
+            " AND body IN (SELECT value FROM json_each(?))",
             (queue, json.dumps(list(bodies))),
         )
         there = {body for (body,) in found}
@@ -84,25 +86,42 @@ class SqliteQueue:
         self._seen.changes = self._changes
         if not self._is_ready(queue) and not self._free_the_dead():
             return []
-        now = self._at()
+        taken: list[tuple[Any, ...]] = []
         with self._database.transaction() as connection:
-            self._bury(connection, queue, now)
-            rows = connection.execute(
-                f"""
-                UPDATE messages SET received = received + 1, visible_at = ?,
-                    receipt = lower(hex(randomblob(16))), worker = ?
-                WHERE place IN (
-                    SELECT place FROM messages WHERE {_ALIVE} AND visible_at <= ?
-                    ORDER BY place LIMIT ?
-                )
-                RETURNING place, id, body, receipt, received, sent_at
-                """,
-                (self._at(self._visibility_s), self._workers.own(), queue, now, limit),
-            ).fetchall()
+            while more := self._take(connection, queue, limit - len(taken)):
+                taken += [row for row in more if row[4] <= self.max_receives]
+                self._bury(connection, [row for row in more if row[4] > self.max_receives])
         return [
             Delivery(queue, id_, body, receipt, received, _time(sent_at))
-            for _, id_, body, receipt, received, sent_at in sorted(rows)
+            for _, id_, body, receipt, received, sent_at in sorted(taken)
         ]
+
+    def _take(self, connection: sqlite3.Connection, queue: str, limit: int) -> list[Any]:
+        """The oldest visible messages, hidden and counted."""
+        return connection.execute(
+            f"""
+            UPDATE messages SET received = received + 1, visible_at = ?,
+                receipt = lower(hex(randomblob(16))), worker = ?
+            WHERE place IN (
+                SELECT place FROM messages WHERE {_ALIVE} AND visible_at <= ?
+                ORDER BY place LIMIT ?
+            )
+            RETURNING place, id, body, receipt, received, sent_at
+            """,
+            (self._at(self._visibility_s), self._workers.own(), queue, self._at(), limit),
+        ).fetchall()
+
+    def _bury(self, connection: sqlite3.Connection, taken: list[Any]) -> None:
+        """These messages, received too often already, lie in the DLQ instead."""
+        connection.executemany(
+            f"""
+            UPDATE messages SET dead_at = ?, {_FREE}, received = received - 1,
+                reason = coalesce(reason || '; ', '')
+                    || 'received ' || (received - 1) || ' times without an answer'
+            WHERE place = ?
+            """,
+            [(self._at(), row[0]) for row in taken],
+        )
 
     def _is_ready(self, queue: str) -> bool:
         """Whether something is visible; asked without the write lock, so that idling is free."""
@@ -123,17 +142,6 @@ class SqliteQueue:
                         )
                     freed = True
         return freed
-
-    def _bury(self, connection: sqlite3.Connection, queue: str, now: int) -> None:
-        """What was received too often, and is visible again, lies in the DLQ."""
-        connection.execute(
-            f"""
-            UPDATE messages SET dead_at = ?, {_FREE}, reason = coalesce(reason || '; ', '')
-                || 'received ' || received || ' times without an answer'
-            WHERE {_ALIVE} AND visible_at <= ? AND received >= ?
-            """,
-            (now, queue, now, self.max_receives),
-        )
 
     def wait(self, timeout_s: float) -> None:
         """Something may be ready, or `timeout_s` has passed.
