@@ -43,12 +43,13 @@ class PostgresSource:
 
     @classmethod
     def from_config(
-        cls, config: SourceConfig, read_reference: Callable[[str], str]
+        cls, config: SourceConfig, read_reference: Callable[[str], str], directory: Path = Path()
     ) -> PostgresSource:
-        """The source, not yet connected.
+        """The source, not yet connected; nothing of it lies in `directory`.
 
         Raises: SpecError if its address cannot be understood.
         """
+        del directory
         return cls(
             Login.from_config(config, read_reference),
             concurrency=config.concurrency,

@@ -24,7 +24,7 @@ OWN_SCHEMAS = (
 _LIKELY = ("updated_at", "modified_at", "last_modified", "last_updated", "changed_at", "updated_on",
            "modified_on", "updated", "modified", "last_update", "created_at", "inserted_at",
            "created_on", "created")  # fmt: skip
-_SMALL_ROWS = 100_000
+_SMALL_ROWS, _ROW_BYTES = 100_000, 100
 _IN_ORDER = 0.9
 
 _TYPES = """
@@ -183,11 +183,12 @@ def _from_table(session: Session, stream: Stream) -> Relation:
 
 
 def _estimate(session: Session, oid: int) -> int:
-    """Rows of a partitioned or never analysed table, by what its parts say; -1: unknown."""
+    """Rows of a partitioned or never analysed table, by what its parts say, or else their size."""
     (rows,) = session.row(f"""
         SELECT sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples
-            WHEN pg_relation_size(c.oid) = 0 THEN 0 END)::bigint
-        FROM pg_partition_tree({oid}) p JOIN pg_class c ON c.oid = p.relid WHERE p.isleaf""")
+            ELSE pg_relation_size(c.oid) / {_ROW_BYTES} END)::bigint
+        FROM pg_class c WHERE c.relkind = 'r'
+            AND (c.oid = {oid} OR c.oid IN (SELECT relid FROM pg_partition_tree({oid})))""")
     return -1 if rows is None else int(rows)
 
 

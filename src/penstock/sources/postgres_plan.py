@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from typing import Any
 
-from penstock.errors import Rejected
+from penstock.errors import Rejected, Transient
 from penstock.model import Json, Kind, Slice, Window
 from penstock.pipeline import Stream
 from penstock.sources.postgres_catalog import Relation, cheap_order
@@ -34,6 +34,7 @@ PREPARED_S = 3600
 WAIT_S, WAITS = 0.1, 50
 """How long a plan waits for the writers of a table: 5 s."""
 _SAMPLE_ROWS = 30_000
+_ISO = 'YYYY-MM-DD"T"HH24:MI:SS.US'
 
 _TRANSACTIONS = f"""
     SELECT a.pid, a.usename, a.application_name, a.xact_start AS began
@@ -127,10 +128,15 @@ def _bounds(
         lo = {"value": stream.initial_value, "inclusive": True}
     if column.kind in TIMES:
         hi, notes = _time_hi(session, column, stream)
-        return Bounds(lo, hi, notes)
-    hi, notes = _value_hi(session, relation, stream, column, cursor, wait)
-    if cursor is not None and stream.lookback:
-        lo = _minus(column, cursor, stream)
+    else:
+        hi, notes = _value_hi(session, relation, stream, column, cursor, wait)
+        if cursor is not None and stream.lookback:
+            lo = _minus(column, cursor, stream)
+    if isinstance(lo, dict) and hi is not None:
+        (reached,) = session.row(
+            f"SELECT {column.value_sql(hi)} >= {column.value_sql(lo['value'])}"
+        )
+        hi = hi if reached else None  # else the next window would begin below the initial value
     return Bounds(lo, hi, notes)
 
 
@@ -145,25 +151,20 @@ def _time_hi(session: Session, column: PgColumn, stream: Stream) -> tuple[str, t
     zone = "'UTC'" if column.kind == "timestamptz" else _zone(column)
     moment, local, clock_zone, replica, others, privileged, oldest, behind_s = session.row(f"""
         WITH open AS MATERIALIZED ({_TRANSACTIONS}),
-        safe AS (
+        safe AS MATERIALIZED (
             SELECT least(statement_timestamp(), (SELECT min(began) FROM open),
                 CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() END
             ) - interval '{guard_s:.6f} s' AS at, {zone} AS zone
-        ), later AS (
-            SELECT min((date_bin('15 min', s.at, 'epoch') + k * interval '15 min')
-                AT TIME ZONE s.zone) - interval '1 us' AS at
-            FROM safe s, generate_series(1, 100) AS k
         )
-        SELECT to_char(s.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
-            to_char(least(s.at AT TIME ZONE s.zone, l.at), 'YYYY-MM-DD"T"HH24:MI:SS.US'),
-            s.zone, pg_is_in_recovery(),
+        SELECT to_char(at AT TIME ZONE 'UTC', '{_ISO}"+00:00"'),
+            to_char({local_bound_sql("at", "zone")}, '{_ISO}'), zone, pg_is_in_recovery(),
             (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                 AND usename IS DISTINCT FROM current_user AND pid <> pg_backend_pid()),
             {SEES_OTHERS},
             (SELECT format('%s (%s, %s)', coalesce(pid::text, '-'), usename, application_name)
                 FROM open ORDER BY began LIMIT 1),
             (SELECT extract(epoch FROM statement_timestamp() - min(began))::float8 FROM open)
-        FROM safe s, later l""")
+        FROM safe""")
     notes = []
     if oldest and behind_s > max(stream.lookback, 1):
         notes.append(f"held back {behind_s:.0f} s by the open transaction of {oldest}")
@@ -184,6 +185,18 @@ def _time_hi(session: Session, column: PgColumn, stream: Stream) -> tuple[str, t
         (day,) = session.row(f"SELECT ({pg_literal(local)}::date - 1)::text")
         return str(day), tuple(notes)
     return local, tuple(notes)
+
+
+def local_bound_sql(at: str, zone: str) -> str:
+    """The latest local time that no moment after `at` shows.
+
+    Why: clocks change at full quarters of an hour, and go back by less than the day looked at.
+    """
+    quarter = f"to_timestamp(floor(extract(epoch FROM {at}) / 900) * 900)"
+    return (
+        f"least({at} AT TIME ZONE {zone}, (SELECT min(({quarter} + k * interval '15 min') "
+        f"AT TIME ZONE {zone}) FROM generate_series(1, 100) AS k) - interval '1 us')"
+    )
 
 
 SEES_OTHERS = "pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"
@@ -229,6 +242,11 @@ def _value_hi(
         writers = {who: what for who, what in writers.items() if who in now}
     if writers:
         who = ", ".join(sorted(writers.values()))
+        if cursor is None:
+            raise Transient(
+                f"others are still writing to {relation.name}", where=f"stream {stream.name}",
+                why=f"{who}: a smaller {column.name} than the greatest one seen may be theirs",
+            )  # fmt: skip
         return cursor, (f"no progress: still writing to {relation.name}: {who}",)
     return value, notes if replica else ()
 
@@ -294,16 +312,20 @@ def where_sql(stream: Stream) -> str:
 
 
 def window_sql(column: PgColumn, lo: Json, hi: Json) -> str:
-    """(lo, hi], or everything up to `hi` and without a value, where nothing was read before."""
+    """(lo, hi], or everything up to `hi` and without a value, where nothing was read before.
+
+    Shape: without `hi` nothing, because nothing was there when the window was planned.
+    """
+    if hi is None:
+        return "false"
     conditions = []
     if isinstance(lo, dict):
         conditions.append(f"{column.order_sql} >= {column.value_sql(lo['value'])}")
     elif lo is not None:
         conditions.append(f"{column.order_sql} > {column.value_sql(lo)}")
-    if hi is not None:
-        below = f"{column.order_sql} <= {column.value_sql(hi)}"
-        conditions.append(below if lo is not None else f"({below} OR {column.order_sql} IS NULL)")
-    return " AND ".join(conditions) or "true"
+    below = f"{column.order_sql} <= {column.value_sql(hi)}"
+    conditions.append(below if lo is not None else f"({below} OR {column.order_sql} IS NULL)")
+    return " AND ".join(conditions)
 
 
 def range_sql(column: PgColumn, part: Any) -> str:
@@ -355,7 +377,7 @@ def _cuts(session: Session, relation: Relation, stream: Stream, column: PgColumn
         percent = max(0.01, min(100.0, 100.0 * _SAMPLE_ROWS / relation.rows_estimate))
         sample += f" TABLESAMPLE SYSTEM ({percent:.4f}) REPEATABLE (0)"
     found = session.rows(f"""
-        SELECT DISTINCT cut::{column.type_sql}::text, cut FROM unnest((
+        SELECT text FROM (SELECT DISTINCT cut::text AS text, cut FROM unnest((
             SELECT percentile_disc(ARRAY[{shares}]::float8[]) WITHIN GROUP (ORDER BY {name})
-            {sample} WHERE {quote_not_null(column)})) AS cut ORDER BY 2""")
+            {sample} WHERE {quote_not_null(column)})) AS cut) AS cuts ORDER BY cut""")
     return [row[0] for row in found]

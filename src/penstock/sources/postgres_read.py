@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,36 +53,22 @@ def read(
     count = position["rows"] if position else 0
     try:
         with session.batches(select_sql(relation, stream, part, position, hidden)) as batches:
-            schema = batches.get_schema()
-            batch = _next(session, batches)
+            batch = batches.next()
             while True:
-                rows = 0 if batch is None else batch.length
-                count += rows
-                path = folder / f"{uuid.uuid4().hex}.parquet"
-                after, cursor_max = writer.write(
-                    schema, [] if batch is None else [batch], rows, path
-                )
-                batch = None if batch is None else _next(session, batches)
-                yield Piece(
-                    path=path,
-                    rows=rows,
+                count += batch.length if batch else 0
+                piece = writer.write(batches.schema, batch)
+                ended, batch = batch is None, None  # released before the next one is fetched
+                batch = None if ended else batches.next()
+                yield replace(
+                    piece,
                     fields=relation.fields,
-                    position={"after": after, "rows": count} if order else None,
+                    position={"after": piece.position, "rows": count} if order else None,
                     last=batch is None,
-                    cursor_max=cursor_max,
                 )
                 if batch is None:
                     return
     finally:
         writer.close()
-
-
-def _next(session: Session, batches: Any) -> Any:
-    with session.reported():
-        batch = next(batches, None)
-        while batch is not None and batch.length == 0:
-            batch = next(batches, None)
-        return batch
 
 
 def select_sql(
@@ -136,43 +124,87 @@ class _Writer:
             cursor = _seen(relation.column(stream.cursor), hidden)
             if cursor.kind in TIMES | INTEGERS:
                 self._cursor = cursor
-        names = [column.name for column in self._columns] + [_HIDDEN + c.name for c in hidden]
-        self._batch = f"batch AS batch({', '.join(quote(name) for name in names)})"
+        self._names = [c.name for c in self._columns] + [_HIDDEN + c.name for c in hidden]
+        self._batch = f"batch AS batch({', '.join(quote(name) for name in self._names)})"
+        self._moments = frozenset(
+            column.name
+            for column in (*self._columns, *self._order, *filter(None, [self._cursor]))
+            if column.kind in ("timestamp", "timestamptz")
+        )
+        self._folder = folder
         self._connection = engine.connect([folder])
 
     def close(self) -> None:
         self._connection.close()
 
-    def write(self, schema: Any, arrays: Sequence[Any], rows: int, path: Path) -> tuple[Json, Json]:
-        """The file stands; gives the order columns of its last row, and its greatest cursor."""
-        self._connection.register("batch", _Batch(schema, arrays))
-        try:
-            statistics = self._copy(path, frozenset())
-            strange = frozenset(
-                column.name
-                for column in self._columns
-                if column.is_strange(statistics.get(quote(column.name), {}))
-            )
-            if strange:
+    def write(self, schema: Any, batch: Any) -> Piece:
+        """The batch (None: no rows) as a file; `position` is its last row's order columns."""
+        rows = batch.length if batch else 0
+        arrays = [batch] if batch else []
+        path = self._folder / f"{uuid.uuid4().hex}.parquet"
+        with self._given(schema, arrays):
+            strange = self._copy(path)
+        if strange:
+            with self._given(schema, arrays, strange & self._moments):
                 self._copy(path, strange)
-            return self._after(rows), self._greatest(rows)
+        after: Json = []
+        greatest: Json = None
+        if rows and (self._order or self._cursor):
+            with self._given(schema, arrays, self._moments):
+                after, greatest = self._after(rows), self._greatest()
+        return Piece(path, rows, (), after, last=False, cursor_max=greatest)
+
+    @contextmanager
+    def _given(
+        self, schema: Any, arrays: Sequence[Any], counted: frozenset[str] = frozenset()
+    ) -> Iterator[None]:
+        """DuckDB has the batch; the `counted` timestamps as their microseconds.
+
+        Why: DuckDB cannot print every timestamp that Postgres has.
+        """
+        import nanoarrow
+        from nanoarrow.c_array import CArray
+
+        children = [
+            nanoarrow.c_schema(nanoarrow.int64()).modify(name=child.name)
+            if name in counted
+            else child
+            for name, child in zip(self._names, schema.children, strict=True)
+        ]
+        given = schema.modify(children=children)
+        same = [CArray(array, array._addr(), given) for array in arrays]  # noqa: SLF001
+        self._connection.register("batch", _Batch(given, same))
+        try:
+            yield
         finally:
             self._connection.unregister("batch")
 
-    def _copy(self, path: Path, strange: frozenset[str]) -> Mapping[str, Mapping[str, str]]:
+    def _copy(self, path: Path, strange: frozenset[str] = frozenset()) -> frozenset[str]:
+        """The file stands, its `strange` columns as text; gives those that ought to be."""
+        import duckdb
+
         columns = ", ".join(
             column.spell_sql if column.name in strange else column.keep_sql
             for column in self._columns
         )
-        answer = self._connection.execute(
-            f"COPY (SELECT {columns} FROM {self._batch}) TO {literal(str(path.resolve()))} "
-            "(FORMAT parquet, COMPRESSION lz4, RETURN_STATS)"
-        ).fetchone()
+        try:
+            answer = self._connection.execute(
+                f"COPY (SELECT {columns} FROM {self._batch}) TO {literal(str(path.resolve()))} "
+                "(FORMAT parquet, COMPRESSION lz4, RETURN_STATS)"
+            ).fetchone()
+        except duckdb.ConversionException:
+            if strange:
+                raise
+            return self._moments & {column.name for column in self._columns}
         statistics: Mapping[str, Mapping[str, str]] = answer[4] if answer else {}
-        return statistics
+        return frozenset(
+            column.name
+            for column in self._columns
+            if column.is_strange(statistics.get(quote(column.name), {}))
+        )
 
     def _after(self, rows: int) -> Json:
-        if not self._order or not rows:
+        if not self._order:
             return []
         columns = ", ".join(column.position_sql for column in self._order)
         found = self._connection.execute(
@@ -180,8 +212,8 @@ class _Writer:
         ).fetchone()
         return list(found or ())
 
-    def _greatest(self, rows: int) -> Json:
-        if self._cursor is None or not rows:
+    def _greatest(self) -> Json:
+        if self._cursor is None:
             return None
         name = quote(self._cursor.name)
         found = self._connection.execute(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from penstock.errors import PenstockError, Rejected, SpecError, Transient
@@ -186,6 +187,58 @@ def _url_value(text: str, read_reference: Callable[[str], str]) -> str:
     return read_reference(text) if "${" in text else unquote(text)
 
 
+class _ArrowArrayStream(ctypes.Structure):
+    """Source: https://arrow.apache.org/docs/format/CStreamInterface.html"""
+
+    _fields_: ClassVar = [
+        ("get_schema", ctypes.c_void_p),
+        ("get_next", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)),
+        ("get_last_error", ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)),
+        ("release", ctypes.c_void_p),
+        ("private_data", ctypes.c_void_p),
+    ]
+
+
+class StreamError(Exception):
+    """The server, or the way to it, failed in the middle of an answer."""
+
+
+class Batches:
+    """The batches of an answer, none of them empty.
+
+    Why: nanoarrow's own `get_next` holds the interpreter's lock while the server thinks, and with
+    it every other thread: leases are not extended, other stages stand still
+    (tests/sources/postgres/test_reading.py). A call through ctypes gives the lock away.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._raw = _ArrowArrayStream.from_address(stream._addr())  # noqa: SLF001
+        self.schema: Any = stream.get_schema()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.next, None)
+
+    def next(self) -> Any:
+        """The next batch, or None when there is no more.
+
+        Raises: StreamError, inside `Session.batches` only.
+        """
+        from nanoarrow.c_array import allocate_c_array
+
+        while True:
+            batch = allocate_c_array(self.schema)
+            stream = self._stream._addr()  # noqa: SLF001
+            if self._raw.get_next(stream, batch._addr()):  # noqa: SLF001
+                raise StreamError(
+                    (self._raw.get_last_error(stream) or b"").decode(errors="replace")
+                )
+            if not batch.is_valid():
+                return None
+            if batch.length:
+                return batch
+
+
 class Session:
     """One connection, autocommitting, that cannot write."""
 
@@ -250,17 +303,12 @@ class Session:
         """The query's rows; ask for text, integers and booleans only."""
         import nanoarrow
 
-        with self.reported(sql):
-            stream, statement = self._execute(sql)
-            try:
-                names = range(stream._get_cached_schema().n_children)  # noqa: SLF001
-                found: list[tuple[Any, ...]] = []
-                for batch in stream:
-                    columns = [nanoarrow.Array(batch.child(i)).to_pylist() for i in names]
-                    found.extend(zip(*columns, strict=True))
-                return found
-            finally:
-                statement.close()
+        found: list[tuple[Any, ...]] = []
+        with self.batches(sql) as batches:
+            for batch in batches:
+                columns = [nanoarrow.Array(child).to_pylist() for child in batch.children]
+                found.extend(zip(*columns, strict=True))
+        return found
 
     def row(self, sql: str) -> tuple[Any, ...]:
         """The query's only row."""
@@ -280,25 +328,21 @@ class Session:
                 statement.close()
 
     @contextmanager
-    def batches(self, sql: str) -> Iterator[Any]:
-        """The query's answer as an Arrow stream; errors while reading it are the caller's to
-        turn with `reported`."""
-        with self.reported(sql):
-            stream, statement = self._execute(sql)
-        try:
-            yield stream
-        finally:
-            statement.close()
-
-    def _execute(self, sql: str) -> tuple[Any, Any]:
+    def batches(self, sql: str) -> Iterator[Batches]:
+        """The query's answer, batch by batch, for as long as this is open."""
         import adbc_driver_manager
         import nanoarrow
 
-        statement = adbc_driver_manager.AdbcStatement(self._connection)
-        statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-        statement.set_sql_query(sql)
-        handle, _ = statement.execute_query()
-        return nanoarrow.c_array_stream(handle), statement
+        with self.reported(sql):
+            statement = adbc_driver_manager.AdbcStatement(self._connection)
+            try:
+                statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+                statement.set_sql_query(sql)
+                handle, _ = statement.execute_query()
+                with nanoarrow.c_array_stream(handle) as stream:
+                    yield Batches(stream)
+            finally:
+                statement.close()
 
     @contextmanager
     def reported(self, sql: str = "") -> Iterator[None]:
@@ -308,7 +352,7 @@ class Session:
 
         try:
             yield
-        except (adbc_driver_manager.Error, NanoarrowException) as error:
+        except (adbc_driver_manager.Error, NanoarrowException, StreamError) as error:
             raise failure(self._login, error, sql) from None
 
 

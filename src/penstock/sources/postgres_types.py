@@ -37,9 +37,11 @@ TIMES = frozenset({"timestamp", "timestamptz", "date"})
 ORDERED = INTEGERS | TEXTS | TIMES | {"numeric", "float4", "float8", "bool", "uuid", "time"}
 """Types whose order is total and whose values have a text that Postgres reads back exactly."""
 
+# What ADBC makes of Postgres's infinities, by adding the years from 1970 to 2000.
 _INFINITY_US, _MINUS_INFINITY_US = -9222425352054775809, -9222425352054775808
 _INFINITY_DAYS, _MINUS_INFINITY_DAYS = -2147472692, -2147472691
-_WRAPPED_BELOW_US = -9222425352054775807 + 946_684_800_000_000 - 1
+_WRAPPED_BELOW_US = -9222425352054775808
+_DUCKDB_INFINITY_US = 9223372036854775807
 _FOUR_CENTURIES_US = 12_622_780_800_000_000
 
 
@@ -125,7 +127,7 @@ class PgColumn:
 
     @property
     def spell_sql(self) -> str:
-        """As `keep_sql`, for a batch in which `is_strange` found a value: text, spelled out."""
+        """As `keep_sql`, where `is_strange` found a value: text, spelled out."""
         name = quote(self.name)
         if self.kind == "numeric":
             return f"CASE {name} WHEN 'nan' THEN 'NaN' ELSE {name} END AS {name}"
@@ -133,17 +135,17 @@ class PgColumn:
 
     @property
     def text_sql(self) -> str:
-        """DuckDB: the value as text, out-of-range dates and times as Postgres has them."""
+        """DuckDB: the value as text; a timestamp must be given as its microseconds (BIGINT)."""
         name = quote(self.name)
         if self.kind == "date":
             return _date_text(name)
-        if self.logical in ("timestamp", "timestamptz"):
+        if self.kind in ("timestamp", "timestamptz"):
             return _timestamp_text(name, "+00" if self.logical == "timestamptz" else "")
         return f"{name}::VARCHAR"
 
     @property
     def position_sql(self) -> str:
-        """DuckDB: the value as a text that Postgres reads back exactly."""
+        """As `text_sql`, in words that Postgres reads back exactly."""
         if self.kind in TIMES:
             return f"regexp_replace({self.text_sql}, '^(.*) \\(BC\\)(.*)$', '\\1\\2 BC')"
         return self.text_sql
@@ -187,20 +189,18 @@ def _date_text(name: str) -> str:
     )
 
 
-def _timestamp_text(name: str, suffix: str) -> str:
-    """Why: two values of Postgres become DuckDB's infinities, which have no microseconds."""
-    us = f"epoch_us({name})"
+def _timestamp_text(us: str, suffix: str) -> str:
+    """Why: a wrapped value is lifted by 2^64, lowered by 400 years to fit, and its year raised."""
     lifted = f"({us}::HUGEINT + 18446744073709551616 - {_FOUR_CENTURIES_US})::BIGINT"
     early = f"make_timestamp({lifted})::VARCHAR"
     return (
-        f"CASE WHEN {name} = 'infinity' THEN '294247-01-10 04:00:54.775807{suffix}' "
-        f"WHEN {name} = '-infinity' THEN '294247-01-10 04:00:54.775809{suffix}' "
-        f"WHEN {us} = {_INFINITY_US} THEN 'infinity' "
+        f"CASE WHEN {us} = {_INFINITY_US} THEN 'infinity' "
         f"WHEN {us} = {_MINUS_INFINITY_US} THEN '-infinity' "
         f"WHEN {us} < {_WRAPPED_BELOW_US} THEN "
         f"(regexp_extract({early}, '^\\d+')::INTEGER + 400)::VARCHAR "
         f"|| regexp_extract({early}, '-.*$') || '{suffix}' "
-        f"ELSE {name}::VARCHAR END"
+        f"WHEN {us} = {_DUCKDB_INFINITY_US} THEN '294247-01-10 04:00:54.775807{suffix}' "
+        f"ELSE make_timestamp({us})::VARCHAR || '{suffix}' END"
     )
 
 
