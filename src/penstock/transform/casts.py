@@ -12,15 +12,19 @@ from dataclasses import dataclass
 from penstock.engine import literal
 from penstock.transform.types import Logical, digits_of, is_nested
 
-WHITESPACE = "E' \\t\\n\\r\\f\\v\u00a0\ufeff\u3000'"
-_TRUE = "('true', 't', 'yes', 'y', '1')"
-_FALSE = "('false', 'f', 'no', 'n', '0')"
+WHITESPACE = "' \t\n\r\f\v\u00a0\ufeff\u3000'"
+"""What counts as space around a value, as an SQL string of a few characters."""
+
+_TRUE = ("true", "t", "yes", "y", "1")
+_FALSE = ("false", "f", "no", "n", "0")
 _INTEGERS = ("smallint", "integer", "bigint")
 _EXPONENT = r"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]{1,3}\s*"
-_REAL = rf"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)\s*|{_EXPONENT}|(?i:\s*[-+]?(?:nan|inf|infinity)\s*)"
-_ZONED = r":.*(?:[zZ]|[-+][0-9:]+|\s[A-Za-z_]+(?:/[A-Za-z_/+-]+)?)\s*"
-_NANOSECONDS = r"\.[0-9]{6}[0-9]*[1-9]"
-_TIMED = r"\s*(?:.*[0-9]{1,2}:[0-9]{2}.*)"
+_DAY = r"\s*[0-9]{1,6}[-/][0-9]{1,2}[-/][0-9]{1,2}"
+_CLOCK = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6}0*)?)?"
+_TIME = rf"\s*{_CLOCK}\s*"
+_END = r"(?:\s*\(BC\))?\s*|\s*-?infinity\s*"
+_MOMENT = rf"{_DAY}(?:[ T]{_CLOCK})?"
+_ZONE = r"\s*(?:[zZ]|[-+][0-9]{1,2}(?::?[0-9]{2}){0,2}|\s[A-Za-z_]+(?:/[A-Za-z_/+-]+)?)"
 _STAMPS = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
 _ZONED_STAMP = "TIMESTAMP WITH TIME ZONE"
 
@@ -38,7 +42,7 @@ class Wanted:
     """What a column is to become.
 
     Shape: `format` is a strptime format; `timezone` is the zone of values that carry none;
-    `valid` is whether JSON text was checked already.
+    `valid` is whether the source vouches for text that it says is a number or JSON.
     """
 
     type: Logical
@@ -147,7 +151,10 @@ def _to_exact_number(sql: str, physical: str, wanted: Wanted) -> Cast:
     if physical in ("FLOAT", "DOUBLE"):
         tried = f"TRY_CAST({sql} AS {to.duckdb})"
         return Cast(f"CASE WHEN CAST({tried} AS {physical}) = {sql} THEN {tried} END")
-    return Cast(_exact_from_text(_plain_number(_text(sql, physical), wanted.numbers), to))
+    text = _text(sql, physical)
+    if wanted.valid and wanted.numbers == Numbers():
+        return Cast(f"TRY_CAST({text} AS {to.duckdb})")
+    return Cast(_exact_from_text(_plain_number(text, wanted.numbers), to))
 
 
 def _whole(to: Logical) -> int:
@@ -168,7 +175,11 @@ def _widens(physical: str, to: str) -> bool:
 
 
 def _exact_from_text(text: str, to: Logical) -> str:
-    """A number that has no digit below `to.scale`; anything else is NULL."""
+    """A number that has no digit below `to.scale`; anything else is NULL.
+
+    Why: most texts are written as DuckDB would write the number, which is cheaper to see than a
+    pattern is to match.
+    """
     scale = to.scale
     fraction = rf"(?:\.[0-9]{{0,{scale}}}0*)?" if scale else r"(?:\.0*)?"
     bare = rf"|\.[0-9]{{1,{scale}}}0*" if scale else ""
@@ -177,7 +188,7 @@ def _exact_from_text(text: str, to: Logical) -> str:
     exponent = rf"CAST(regexp_extract({text}, '[eE]([-+]?[0-9]+)', 1) AS INTEGER)"
     tried = f"TRY_CAST({text} AS {to.duckdb})"
     return (
-        f"CASE WHEN {_matches(text, plain)} THEN {tried} "
+        f"CASE WHEN CAST({tried} AS VARCHAR) = {text} OR {_matches(text, plain)} THEN {tried} "
         f"WHEN {_matches(text, _EXPONENT)} AND {digits} - {exponent} <= {scale} THEN {tried} END"
     )
 
@@ -211,12 +222,15 @@ def _to_float(sql: str, physical: str, wanted: Wanted) -> Cast:
     if physical == "DOUBLE":
         return Cast(f"TRY_CAST({sql} AS {to})")
     text = _plain_number(_text(sql, physical), wanted.numbers)
-    return Cast(f"CASE WHEN {_matches(text, _REAL)} THEN TRY_CAST({text} AS {to}) END")
+    return Cast(f"CASE WHEN NOT contains({text}, '_') THEN TRY_CAST({text} AS {to}) END")
 
 
 def _to_boolean(sql: str, physical: str) -> Cast:
-    text = f"lower(trim({_text(sql, physical)}, {WHITESPACE}))"
-    return Cast(f"CASE WHEN {text} IN {_TRUE} THEN true WHEN {text} IN {_FALSE} THEN false END")
+    text = _text(sql, physical)
+    branches = []
+    for form in (text, f"lower(trim({text}, {WHITESPACE}))"):
+        branches.append(f"WHEN {form} IN {_TRUE} THEN true WHEN {form} IN {_FALSE} THEN false")
+    return Cast(f"CASE {' '.join(branches)} END")
 
 
 # ---- dates and times
@@ -259,8 +273,10 @@ def _in_zone(moment: str, wanted: Wanted) -> str:
 def _formatted(text: str, wanted: Wanted) -> str:
     """A moment read by a strptime format."""
     form = wanted.format or ""
-    trimmed = f"trim({text}, {WHITESPACE})"
-    moment = f"try_strptime({trimmed}, {literal(form)})"
+    reads = (
+        f"try_strptime({given}, {literal(form)})" for given in (text, f"trim({text}, {WHITESPACE})")
+    )
+    moment = f"COALESCE({', '.join(reads)})"
     zoned = "%z" in form or "%Z" in form
     kind = wanted.type.name
     if kind == "timestamptz":
@@ -272,19 +288,21 @@ def _formatted(text: str, wanted: Wanted) -> str:
 
 def _from_iso(text: str, wanted: Wanted) -> str:
     """A moment in ISO 8601 or the database's own way of writing it."""
-    kind = wanted.type.name
+    kind, to = wanted.type.name, wanted.type.duckdb
     trimmed = f"trim({text}, {WHITESPACE})"
-    tried = f"TRY_CAST({trimmed} AS {wanted.type.duckdb})"
-    too_fine = f"regexp_matches({text}, {literal(_NANOSECONDS)})"
-    zoned = f"regexp_matches({trimmed}, {literal(_ZONED + '$')})"
-    if kind == "date":
-        midnight = f"TRY_CAST({trimmed} AS TIMESTAMP) = CAST({tried} AS TIMESTAMP)"
-        return f"CASE WHEN NOT {_matches(text, _TIMED)} OR {midnight} THEN {tried} END"
+    plain, slow = f"TRY_CAST({text} AS {to})", f"TRY_CAST({trimmed} AS {to})"
+    same = f"WHEN CAST({plain} AS VARCHAR) = {text} THEN {plain}"
     if kind == "time":
-        return f"CASE WHEN NOT {too_fine} THEN {tried} END"
+        return f"CASE {same} WHEN {_matches(text, _TIME)} THEN {slow} END"
     if kind == "timestamp":
-        return f"CASE WHEN NOT {too_fine} AND NOT {zoned} THEN {tried} END"
-    if wanted.timezone in (None, "UTC"):
-        return f"CASE WHEN NOT {too_fine} THEN {tried} END"
+        return f"CASE {same} WHEN {_matches(text, _MOMENT + _END)} THEN {slow} END"
+    if kind == "date":
+        stamp = f"TRY_CAST({trimmed} AS TIMESTAMP)"
+        return (
+            f"CASE {same} WHEN {_matches(text, _DAY + _END)} THEN {slow} "
+            f"WHEN {_matches(text, _MOMENT + _END)} AND {stamp} = CAST({slow} AS TIMESTAMP) "
+            f"THEN {slow} END"
+        )
+    zoned = f"WHEN {_matches(text, _MOMENT + _ZONE + _END)} THEN {slow}"
     local = _in_zone(f"TRY_CAST({trimmed} AS TIMESTAMP)", wanted)
-    return f"CASE WHEN {too_fine} THEN NULL WHEN {zoned} THEN {tried} ELSE {local} END"
+    return f"CASE WHEN {_matches(text, _MOMENT + _END)} THEN {local} {zoned} END"

@@ -1,8 +1,9 @@
 """A raw chunk becomes one file of good rows, one of quarantined rows, and sums that hold.
 
-The good rows are written in one pass. Only if that pass wrote fewer rows than it read, or if a
-step may drop rows, is the outcome of every row kept in a temporary table first, and both files
-are written from it: a step that gives another answer each time (`random()`) cannot break the sums.
+The good rows are written in one pass; if that pass wrote fewer rows than it read, a second one
+looks for the bad rows alone. Where a step may answer otherwise the second time (`random()`, a
+query with windows), the outcome of every row is kept in a temporary table first and both files
+are written from it, so that no row is in both files or in none.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from penstock.transform.compile import (
     run,
     short,
 )
+from penstock.transform.determinism import repeatable
 from penstock.transform.masks import read_keys
 from penstock.transform.quarantine import BAD, failures, quarantine_query
+from penstock.transform.steps import FIRST
 
 if TYPE_CHECKING:
     import duckdb
@@ -173,19 +176,38 @@ def staged_columns(
 
 def _transformed(work: Work) -> Transformed:
     read = work.count(f"SELECT count(*) FROM ({work.source})")
-    compiled, checked = work.compiled, work.compiled.type_checks or work.compiled.rule_checks
-    if not compiled.drops_rows or (not checked and not compiled.deduplicated):
-        path = work.path("good")
-        good = work.copy(_good_rows(work), path)
-        filtered = read - good if compiled.drops_rows else 0
-        if good + filtered == read:
-            return _made(work, Counts(read=read, good=good, filtered=filtered), path, {})
-        path.unlink()
+    work.connection.execute("BEGIN")  # now() is one moment for all statements of the chunk
     try:
-        return _in_two_files(work, read)
+        made = _in_one_pass(work, read)
+        return made if made is not None else _in_two_files(work, read)
     finally:
-        for name in (OUT, BAD):
-            work.connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
+        work.connection.execute("ROLLBACK")
+
+
+def _in_one_pass(work: Work, read: int) -> Transformed | None:
+    """The good rows are written as they are made; None if what became of the others is open."""
+    compiled = work.compiled
+    checked = bool(compiled.type_checks or compiled.rule_checks)
+    loses = compiled.drops_rows and (checked or bool(compiled.deduplicated))
+    again = loses and repeatable(work.connection, compiled.stream)
+    if loses and not again:
+        return None
+    path = work.path("good")
+    good = work.copy(_good_rows(work), path)
+    if not loses and (good == read or not checked):
+        return _made(work, Counts(read, good, 0, read - good), path, {})
+    if not again and not repeatable(work.connection, compiled.stream):
+        path.unlink()
+        return None
+    collect_bad(work, f"SELECT {ROW}, {_failed(work)} AS failed FROM {JUDGED} WHERE NOT {OK}")
+    doubles = sum(
+        work.count(
+            compiled.statement(work.source, f"SELECT count(*) FROM {name} WHERE NOT {FIRST}")
+        )
+        for name in compiled.deduplicated
+    )
+    counts, rules = tally(work, read, good, doubles)
+    return _with_bad(work, counts, rules, path)
 
 
 def _good_rows(work: Work) -> str:
@@ -213,72 +235,82 @@ def _made(work: Work, counts: Counts, good: Path, rules: Mapping[str, int]) -> T
 
 def _in_two_files(work: Work, read: int) -> Transformed:
     """Good and bad rows, both written from what was decided once."""
-    decide(work)
-    counts, rules = tally(work, read)
-    _keep_to_budget(work, counts)
+    good, doubles = decide(work)
+    counts, rules = tally(work, read, good, doubles)
     path = work.path("good")
-    if counts.good:
+    if good:
         staged = staged_columns(work.compiled, work.link, work.generation, work.seq)
         listed = ", ".join(quote(name) for name in staged)
         work.copy(f"SELECT {listed} FROM {OUT} WHERE fate = {_GOOD}", path)
+    return _with_bad(work, counts, rules, path)
+
+
+def _with_bad(work: Work, counts: Counts, rules: Mapping[str, int], good: Path) -> Transformed:
+    _keep_to_budget(work, counts)
     if counts.quarantined:
         work.copy(quarantined_rows(work), work.path("quarantine"))
-    return _made(work, counts, path, rules)
+    return _made(work, counts, good, rules)
 
 
-def tally(work: Work, read: int) -> tuple[Counts, Mapping[str, int]]:
-    """The sums of what was decided, and bad rows by rule."""
-    fates = dict(work.run(f"SELECT fate, count(*) FROM {OUT} GROUP BY ALL").fetchall())
+def tally(work: Work, read: int, good: int, doubles: int) -> tuple[Counts, Mapping[str, int]]:
+    """The sums of the chunk, and bad rows by the first rule that each broke."""
     rules = dict(
         work.run(f"SELECT failed[1].rule, count(*) FROM {BAD} GROUP BY 1 ORDER BY 1").fetchall()
     )
-    good, doubles, bad = fates.get(_GOOD, 0), fates.get(_DOUBLE, 0), sum(rules.values())
+    bad = sum(rules.values())
     return Counts(read, good, bad, read - good - bad - doubles, doubles), rules
 
 
-def decide(work: Work) -> None:
-    """The temporary table OUT has the fate of every row that reached the steps' end or was a
-    double, and BAD every bad row with what is wrong with it.
+def decide(work: Work) -> tuple[int, int]:
+    """The fate of every row that reached the end, or was a double, is kept; how many of each.
+
+    Shape: the temporary table OUT has those rows, BAD every bad row with what is wrong with it.
     """
     compiled = work.compiled
     staged = staged_columns(compiled, work.link, work.generation, work.seq)
     listed = [f"{sql} AS {quote(name)}" for name, (sql, _) in staged.items()]
-    failed = failures(work.stream, compiled.rule_checks) if compiled.rule_checks else "NULL"
     hidden = f"{ROW} AS place, CASE WHEN {OK} THEN {_GOOD} ELSE {_BAD} END AS fate"
-    told = f"CASE WHEN NOT {OK} THEN {failed} END AS failed"
+    told = f"CASE WHEN NOT {OK} THEN {_failed(work)} END AS failed"
     select = f"SELECT {', '.join([*listed, hidden, told])} FROM {JUDGED}"
     for name in compiled.deduplicated:
         select += (
             f"\nUNION ALL BY NAME SELECT {ROW} AS place, {_DOUBLE} AS fate FROM {name} "
-            "WHERE NOT _penstock_first"
+            f"WHERE NOT {FIRST}"
         )
     work.run(f"CREATE OR REPLACE TEMP TABLE {OUT} AS\n{compiled.statement(work.source, select)}")
-    _collect_bad(work)
+    made = "CAST(NULL AS VARCHAR)"
+    if compiled.changes_rows:
+        own = ", ".join(f"{literal(o.name)}: {quote(o.name)}" for o in compiled.outputs)
+        made = f"CAST(to_json({{{own}}}) AS VARCHAR)"
+    collect_bad(
+        work, f"SELECT place AS {ROW}, failed, {made} AS made FROM {OUT} WHERE fate = {_BAD}", True
+    )
+    fates = dict(work.run(f"SELECT fate, count(*) FROM {OUT} GROUP BY ALL").fetchall())
+    return fates.get(_GOOD, 0), fates.get(_DOUBLE, 0)
 
 
-def _collect_bad(work: Work) -> None:
-    compiled = work.compiled
-    parts = []
+def _failed(work: Work) -> str:
+    return failures(work.stream, work.compiled.rule_checks)
+
+
+def collect_bad(work: Work, broken: str, decided: bool = False) -> None:
+    """The temporary table BAD has every bad row: those that do not fit, and the `broken` ones.
+
+    Shape: `broken` is over the chain's queries unless they are `decided`.
+    """
+    compiled, parts = work.compiled, []
     if compiled.type_checks:
-        unfit = (
-            f"SELECT {ROW}, {failures(work.stream, compiled.type_checks)} AS failed, "
-            f"CAST(NULL AS VARCHAR) AS made FROM {CAST} "
-            f"WHERE NOT ({all_hold(compiled.type_checks)})"
-        )
-        parts.append(f"FROM ({compiled.statement(work.source, unfit)})")
+        failed = failures(work.stream, compiled.type_checks)
+        bad = f"NOT ({all_hold(compiled.type_checks)})"
+        unfit = f"SELECT {ROW}, {failed} AS failed FROM {CAST} WHERE {bad}"
+        parts.append(compiled.statement(work.source, unfit))
     if compiled.rule_checks:
-        made = "CAST(NULL AS VARCHAR)"
-        if compiled.changes_rows:
-            own = ", ".join(f"{literal(o.name)}: {quote(o.name)}" for o in compiled.outputs)
-            made = f"CAST(to_json({{{own}}}) AS VARCHAR)"
-        parts.append(
-            f"SELECT place AS {ROW}, failed, {made} AS made FROM {OUT} WHERE fate = {_BAD}"
-        )
+        parts.append(broken if decided else compiled.statement(work.source, broken))
     empty = (
         f"SELECT CAST(0 AS BIGINT) AS {ROW}, [{{'rule': '', 'column': '', 'value': '', "
         "'reason': ''}] AS failed, '' AS made LIMIT 0"
     )
-    rows = "\nUNION ALL BY NAME ".join([f"({empty})", *(f"({part})" for part in parts)])
+    rows = "\nUNION ALL BY NAME ".join(f"FROM ({part})" for part in (empty, *parts))
     work.run(f"CREATE OR REPLACE TEMP TABLE {BAD} AS {rows}")
 
 

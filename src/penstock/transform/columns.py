@@ -98,7 +98,8 @@ def _wanted(stream: Stream, field: Field, column: Column | None, physical: str) 
     if stream.files is not None and field.path is None:
         decimal, thousands = stream.format.get("decimal"), stream.format.get("thousands")
         numbers = Numbers(str(decimal or "."), str(thousands or ""))
-    wanted = Wanted(parse_type(field.type), numbers=numbers, valid=True)
+    vouched = stream.files is None or field.type == "json"
+    wanted = Wanted(parse_type(field.type), numbers=numbers, valid=vouched)
     if column is None:
         return wanted
     kind = Logical("timestamptz") if column.timezone else wanted.type
@@ -147,10 +148,12 @@ def raw_query(stream: Stream, typed: tuple[Typed, ...], source: str) -> str:
 
 def _value(stream: Stream, item: Typed) -> str:
     name = quote(item.field.name)
+    return f"NULLIF({name}, '')" if _blank_is_null(stream, item) else name
+
+
+def _blank_is_null(stream: Stream, item: Typed) -> bool:
     typed = item.wanted.type.name not in ("varchar", "json", "binary")
-    if stream.files is not None and typed and is_text(item.physical):
-        return f"NULLIF(trim({name}, {WHITESPACE}), '')"
-    return name
+    return stream.files is not None and typed and item.field.path is None and is_text(item.physical)
 
 
 def cast_query(typed: tuple[Typed, ...], source: str) -> str:
@@ -159,7 +162,7 @@ def cast_query(typed: tuple[Typed, ...], source: str) -> str:
     return f"SELECT *{slots} FROM {source}"
 
 
-def type_checks(typed: tuple[Typed, ...], malformed: bool) -> tuple[Check, ...]:
+def type_checks(stream: Stream, typed: tuple[Typed, ...], malformed: bool) -> tuple[Check, ...]:
     """What can be wrong with a row before any step: it was not read, or a value does not fit."""
     checks = []
     if malformed:
@@ -169,7 +172,8 @@ def type_checks(typed: tuple[Typed, ...], malformed: bool) -> tuple[Check, ...]:
     for item in typed:
         if not item.cast.checked:
             continue
-        holds = f"({item.raw} IS NULL OR {item.slot} IS NOT NULL)"
+        blank = f" OR trim({item.raw}, {WHITESPACE}) = ''" if _blank_is_null(stream, item) else ""
+        holds = f"({item.raw} IS NULL OR {item.slot} IS NOT NULL{blank})"
         value = f"CAST({item.raw} AS VARCHAR)"
         size = item.wanted.type.size
         if item.wanted.type.name == "varchar":

@@ -191,7 +191,7 @@ def compile_chunk(
     Raises: Rejected if a step, an expectation or the contract does not fit.
     """
     typed = column_sql.typed_columns(stream, fields, physical)
-    checks = column_sql.type_checks(typed, "_penstock_error" in physical)
+    checks = column_sql.type_checks(stream, typed, "_penstock_error" in physical)
     chain = _Chain(connection, shape_source(physical), parameters)
     chain.add("_penstock_values", column_sql.raw_query(stream, typed, SOURCE))
     chain.add(CAST, column_sql.cast_query(typed, "_penstock_values"))

@@ -1,7 +1,7 @@
 """Expectations: rules that every row must keep. NULL passes, except in not_null.
 
-`unique` acts within a chunk: every row after the first with the same values breaks it. `matches`
-finds its pattern (RE2) anywhere in the text: `^…$` for the whole of it.
+`unique` acts within a chunk: every row after the first with the same values breaks it. The
+pattern of `matches` (RE2) is for the whole value.
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ def _column_rule(rule: Expectation, name: str, kind: str, where: str) -> tuple[s
     column, options = quote(name), rule.options
     if rule.kind == "matches":
         pattern = str(options["pattern"])
-        found = f"regexp_matches(CAST({column} AS VARCHAR), {literal(pattern)})"
+        found = f"regexp_full_match(CAST({column} AS VARCHAR), {literal(pattern)})"
         return found, f"does not match {pattern}"
     if rule.kind == "accepted_values":
-        values = list(options["values"])
+        values = [value for value in options["values"] if value is not None]
         listed = ", ".join(_constant(value, kind) for value in values)
         shown = ", ".join(str(value) for value in values)
         return f"{column} IN ({listed})", f"not one of {shown}"

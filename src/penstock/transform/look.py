@@ -106,13 +106,13 @@ def preview_chunk(
     physical = raw_columns(connection, raw)
     compiled = compile_chunk(connection, stream, link.fields, physical, contract, parameters)
     work = Work(connection, compiled, link, raw_source(raw, physical), raw.parent, 0, 0, at)
-    decide(work)
+    good, doubles = decide(work)
     names = [output.name for output in compiled.outputs]
     own = [name for name in physical if name != JSON and not name.startswith("_penstock_")]
     shown = own + ([JSON] if JSON in physical else [])
     quarantined = quarantined_rows(work)
     heads = tuple(row[0] for row in work.run(f"DESCRIBE ({quarantined})").fetchall())
-    counts, rules = tally(work, work.count(f"SELECT count(*) FROM ({work.source})"))
+    counts, rules = tally(work, work.count(f"SELECT count(*) FROM ({work.source})"), good, doubles)
     return Preview(
         tuple(shown),
         _texts(work, shown, f"({work.source})", rows),

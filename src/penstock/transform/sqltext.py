@@ -21,23 +21,16 @@ def expression(connection: duckdb.DuckDBPyConnection, text: str, where: str) -> 
 
     Raises: Rejected if it is anything else.
     """
-    tree = _statement(connection, f"SELECT (\n{text}\n)", where)["node"]
+    tree = parsed(connection, text, where)
     alone = tree["from_table"]["type"] == "EMPTY" and not tree["where_clause"]
     if not alone or len(tree["select_list"]) != 1 or tree["modifiers"]:
         raise Rejected("not one SQL expression", where=where, why=text)
     return f"(\n{text}\n)"
 
 
-def ordering(connection: duckdb.DuckDBPyConnection, text: str, where: str) -> str:
-    """The text as what stands after ORDER BY.
-
-    Raises: Rejected if it is anything else.
-    """
-    tree = _statement(connection, f"SELECT 1 ORDER BY\n{text}\n", where)["node"]
-    kinds = [modifier["type"] for modifier in tree["modifiers"]]
-    if kinds != ["ORDER_MODIFIER"]:
-        raise Rejected("not an SQL ordering", where=where, why=text)
-    return f"\n{text}\n"
+def parsed(connection: duckdb.DuckDBPyConnection, text: str, where: str = "") -> Any:
+    """The syntax tree of an expression, inside that of a SELECT."""
+    return _statement(connection, f"SELECT (\n{text}\n)", where)["node"]
 
 
 def query(connection: duckdb.DuckDBPyConnection, text: str, where: str) -> tuple[str, Any]:

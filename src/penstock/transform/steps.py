@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from penstock.engine import literal, quote
+from penstock.engine import quote
 from penstock.errors import Rejected
 from penstock.pipeline import Step, Stream
 from penstock.transform import sqltext
@@ -84,7 +84,7 @@ def step_query(
         return f"SELECT * FROM {given.query} WHERE {condition}"
     if step.kind == "sql":
         return _sql(connection, step.options, given, where)
-    return _dedupe(connection, step.options, given, where)
+    return _dedupe(step.options, given, where)
 
 
 def changes_rows(step: Step) -> bool:
@@ -95,35 +95,32 @@ def changes_rows(step: Step) -> bool:
 # ---- clean
 
 
+_CLEAN = ("trim", "collapse_spaces", "empty_as_null", "lower", "upper")
+
+
 def _clean(options: Mapping[str, Any], given: Input, where: str) -> str:
-    chosen = {
-        verb: _texts(options[verb], given, where)
-        for verb in ("trim", "empty_as_null", "lower", "upper")
-        if options.get(verb)
-    }
-    unknown = set(options) - {*chosen, "null_if", "trim", "empty_as_null", "lower", "upper"}
-    if unknown:
+    if unknown := set(options) - set(_CLEAN):
         raise Rejected(f"clean cannot {', '.join(sorted(unknown))}", where=where)
-    nulls = [str(text) for text in options.get("null_if") or ()]
-    everywhere = {name for names in chosen.values() for name in names} or set(
-        _texts("*", given, where)
-    )
+    chosen = {verb: _texts(options.get(verb) or [], given, where) for verb in _CLEAN}
     replaced = []
     for name in given.own:
         sql = quote(name)
-        if name in chosen.get("trim", ()):
-            sql = f"trim({sql}, {WHITESPACE})"
-        if name in chosen.get("empty_as_null", ()):
-            sql = f"NULLIF({sql}, '')"
-        if nulls and name in everywhere:
-            listed = ", ".join(literal(text) for text in nulls)
-            sql = f"CASE WHEN {sql} NOT IN ({listed}) THEN {sql} END"
-        for verb in ("lower", "upper"):
-            if name in chosen.get(verb, ()):
-                sql = f"{verb}({sql})"
+        for verb in _CLEAN:
+            if name in chosen[verb]:
+                sql = _cleaned(verb, sql)
         if sql != quote(name):
             replaced.append(f"{sql} AS {quote(name)}")
     return f"SELECT *{_replace(replaced)} FROM {given.query}"
+
+
+def _cleaned(verb: str, sql: str) -> str:
+    if verb == "trim":
+        return f"trim({sql}, {WHITESPACE})"
+    if verb == "collapse_spaces":
+        return f"regexp_replace({sql}, '[\\s\\x{{a0}}]+', ' ', 'g')"
+    if verb == "empty_as_null":
+        return f"NULLIF({sql}, '')"
+    return f"{verb}({sql})"
 
 
 def _texts(names: Any, given: Input, where: str) -> list[str]:
@@ -238,18 +235,13 @@ def _select_also(
 # ---- dedupe
 
 
-def _dedupe(
-    connection: duckdb.DuckDBPyConnection, options: Mapping[str, Any], given: Input, where: str
-) -> str:
+def _dedupe(options: Mapping[str, Any], given: Input, where: str) -> str:
     by = options.get("by") or "*"
     listed = [by] if isinstance(by, str) else list(by)
     names = list(given.own) if "*" in listed else [given.named(name, where) for name in listed]
-    orders = options.get("order_by") or ()
-    orders = [orders] if isinstance(orders, str) else list(orders)
-    ordered = ", ".join([*(sqltext.ordering(connection, text, where) for text in orders), ROW])
-    window = f"(PARTITION BY {', '.join(quote(name) for name in names)} ORDER BY {ordered})"
-    keep = options.get("keep", "first")
+    keep = options.get("keep", "last")
     if keep not in ("first", "last"):
         raise Rejected(f"dedupe keeps first or last, not {keep!r}", where=where)
+    window = f"(PARTITION BY {', '.join(quote(name) for name in names)} ORDER BY {ROW})"
     mark = "lag" if keep == "first" else "lead"
     return f"SELECT *, {mark}({ROW}) OVER {window} IS NULL AS {FIRST} FROM {given.query}"
