@@ -7,33 +7,30 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import get_args
 
 import duckdb
 
+from tests.faults.lockstep import Crew
 from tests.faults.simulation import Simulation, Violation
 from tests.faults.source import Mode
 
 
-def simulate(mode: Mode, seed: int, connection: duckdb.DuckDBPyConnection) -> Simulation | None:
-    """The schedule of this seed, if it breaks a promise; its last line says which."""
-    simulation = Simulation(seed, mode, connection)
+def violations(mode: Mode, seeds: Iterable[int]) -> Iterator[tuple[int, Simulation]]:
+    """Every schedule that breaks a promise; its last line says which."""
+    crew = Crew()
     try:
-        simulation.run()
-    except Violation as violation:
-        simulation.say("VIOLATION", violation)
-        return simulation
-    return None
-
-
-def first_violation(mode: Mode, seeds: Iterable[int]) -> tuple[int, Simulation] | None:
-    with duckdb.connect(config={"threads": 1}) as connection:
-        for seed in seeds:
-            broken = simulate(mode, seed, connection)
-            if broken is not None:
-                return seed, broken
-    return None
+        with duckdb.connect(config={"threads": 1}) as connection:
+            for seed in seeds:
+                simulation = Simulation(seed, mode, connection, crew)
+                try:
+                    simulation.run()
+                except Violation as violation:
+                    simulation.say("VIOLATION", violation)
+                    yield seed, simulation
+    finally:
+        crew.close()
 
 
 def told(simulation: Simulation) -> str:
@@ -59,20 +56,17 @@ def main() -> int:
     seeds = range(int(start), int(stop)) if stop else range(int(start), int(start) + 1)
     modes: list[Mode] = list(get_args(Mode)) if options.mode == "all" else [options.mode]
     worst: tuple[int, Simulation] | None = None
-    with duckdb.connect(config={"threads": 1}) as connection:
-        for mode in modes:
-            kinds: Counter[str] = Counter()
-            began, steps = time.monotonic(), 0
-            for seed in seeds:
-                broken = simulate(mode, seed, connection)
-                if broken is not None:
-                    kinds[str(broken.trace[-1][1])[:70]] += 1
-                    if worst is None or len(broken.trace) < len(worst[1].trace):
-                        worst = (seed, broken)
-                    if not options.keep_on:
-                        break
-            took_s = time.monotonic() - began
-            print(f"{mode}: {len(seeds)} schedules in {took_s:.1f} s, violations: {dict(kinds)}")
+    for mode in modes:
+        kinds: Counter[str] = Counter()
+        began = time.monotonic()
+        for seed, broken in violations(mode, seeds):
+            kinds[str(broken.trace[-1][1])[:70]] += 1
+            if worst is None or len(broken.trace) < len(worst[1].trace):
+                worst = (seed, broken)
+            if not options.keep_on:
+                break
+        took_s = time.monotonic() - began
+        print(f"{mode}: {len(seeds)} schedules in {took_s:.1f} s, violations: {dict(kinds)}")
     if worst is not None:
         print(f"seed {worst[0]}")
         print(told(worst[1]))

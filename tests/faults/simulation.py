@@ -27,7 +27,7 @@ from penstock.stages.reconcile import reconcile, regenerate
 from penstock.stages.state import read_head, read_plans, read_run
 from penstock.testing.clock import ManualClock
 from penstock.testing.memory import MemoryJournal, MemoryStore
-from tests.faults.lockstep import Lockstep, Verdict, Worker
+from tests.faults.lockstep import Crew, Lockstep, Verdict, Worker
 from tests.faults.oracle import Oracle
 from tests.faults.source import LAG, Mode, ScriptedSource, Table
 from tests.faults.world import (
@@ -77,13 +77,13 @@ class Settings:
 class Simulation:
     """One schedule: `run` raises Violation, and `trace` tells what happened."""
 
-    def __init__(self, seed: int, mode: Mode, connection: duckdb.DuckDBPyConnection, **options: Any) -> None:
+    def __init__(self, seed: int, mode: Mode, connection: duckdb.DuckDBPyConnection, crew: Crew, **options: Any) -> None:
         self.random = random.Random(f"{seed} {mode}")
         self.settings = replace(Settings.drawn(mode, self.random), **options)
         self.connection = connection
         self.trace: list[tuple[Any, ...]] = []
         self.clock = ManualClock()
-        self.lockstep = Lockstep(self.say)
+        self.lockstep = Lockstep(crew, self.say)
         self.table = Table(mode, self.random)
         self.source = ScriptedSource(
             self.table,

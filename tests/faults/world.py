@@ -180,11 +180,11 @@ class SteppedWarehouse(DuckDBWarehouse):
         with super()._session(where) as session:
             yield _SteppedSession(session, self._lockstep)
             self._lockstep.call("warehouse commit", lambda: None)
-        self.changes += 1
         self._lockstep.call("warehouse committed", lambda: None)
 
     def load(self, request: LoadRequest) -> list[Receipt]:
         receipts = super().load(request)
+        self.changes += 1
         told = ", ".join(f"{r.chunk} g{r.generation} {r.status} {r.rows} rows" for r in receipts)
         self._say(_who(self._lockstep), "swaps in" if request.swap else "loads", told)
         return receipts
