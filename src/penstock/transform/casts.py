@@ -222,7 +222,9 @@ def _to_float(sql: str, physical: str, wanted: Wanted) -> Cast:
     if physical == "DOUBLE":
         return Cast(f"TRY_CAST({sql} AS {to})")
     text = _plain_number(_text(sql, physical), wanted.numbers)
-    return Cast(f"CASE WHEN NOT contains({text}, '_') THEN TRY_CAST({text} AS {to}) END")
+    tried = f"TRY_CAST({text} AS {to})"
+    overflow = f"isinf({tried}) AND NOT contains(lower({text}), 'inf')"
+    return Cast(f"CASE WHEN NOT contains({text}, '_') AND NOT ({overflow}) THEN {tried} END")
 
 
 def _to_boolean(sql: str, physical: str) -> Cast:
@@ -303,6 +305,13 @@ def _from_iso(text: str, wanted: Wanted) -> str:
             f"WHEN {_matches(text, _MOMENT + _END)} AND {stamp} = CAST({slow} AS TIMESTAMP) "
             f"THEN {slow} END"
         )
-    zoned = f"WHEN {_matches(text, _MOMENT + _ZONE + _END)} THEN {slow}"
+    # DuckDB reads a zone after seconds only.
+    seconds = (
+        f"regexp_replace({trimmed}, '([ T][0-9]{{1,2}}:[0-9]{{2}})(\\s*[^:0-9].*)', '\\1:00\\2')"
+    )
+    zoned = (
+        f"WHEN {_matches(text, _MOMENT + _ZONE + _END)} "
+        f"THEN COALESCE({slow}, TRY_CAST({seconds} AS {to}))"
+    )
     local = _in_zone(f"TRY_CAST({trimmed} AS TIMESTAMP)", wanted)
     return f"CASE WHEN {_matches(text, _MOMENT + _END)} THEN {local} {zoned} END"
