@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from penstock import codec, layout
 from penstock.errors import Problem
-from penstock.model import Json, Plan, StreamKey
+from penstock.model import Json, Plan, StreamKey, Window
 from penstock.observe.report import Trouble
 from penstock.runtimes.workspace import Workspace
 from penstock.stages.state import RunState, read_head, unsettled_plans
@@ -116,7 +116,11 @@ def moment_of(cursor: Json) -> datetime | None:
 
 def window_text(plan: Plan) -> str:
     """The window in a few words: `(2026-11-22, 2026-11-23]`, `3 files`, `everything`."""
-    window = plan.window
+    return window_of(plan.window)
+
+
+def window_of(window: Window) -> str:
+    """A window that is not planned yet, in the same words."""
     if window.claims:
         return f"{len(window.claims)} file{'s' if len(window.claims) > 1 else ''}"
     if window.hi is None and window.lo is None:
@@ -128,7 +132,7 @@ def _bound(value: Json) -> str:
     if value is None:
         return "…"
     if isinstance(value, dict):
-        return ", ".join(_bound(item) for item in value.values())
+        return _bound(value.get("value"))
     moment = moment_of(value)
     if moment is None:
         return str(value)

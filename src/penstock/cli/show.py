@@ -43,7 +43,7 @@ def note(text: str, style: str = "") -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], indent: int = 2) -> None:
     """Aligned columns on stdout. A column whose name starts with > is aligned to the right."""
-    grid = Table(box=None, pad_edge=False, show_edge=False)
+    grid = Table(box=None, pad_edge=False, show_edge=False, show_header=any(columns))
     for name in columns:
         justify: Literal["left", "right"] = "right" if name.startswith(">") else "left"
         heading = Text(name.removeprefix(">"), style="dim")
