@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import typer
@@ -17,8 +17,20 @@ from penstock.stages.audit import RunAudit, StreamAudit, audit_stream
 from penstock.stages.load import target_of
 
 app = options.single()
-_SUMS = ("read", "good", "quarantined", "filtered", "deduplicated", "rejected", "not_transformed",
-         "loaded", "superseded", "not_loaded")  # fmt: skip
+_HEADS: Mapping[str, str] = {
+    "read": "read",
+    "good": "= good",
+    "quarantined": "+ quarantined",
+    "filtered": "+ filtered",
+    "deduplicated": "+ deduplicated",
+    "rejected": "+ rejected",
+    "not_transformed": "+ waiting",
+    "loaded": "good = in ledger",
+    "superseded": "+ superseded",
+    "not_loaded": "+ not loaded",
+}
+_SUMS = tuple(_HEADS)
+_ALWAYS = ("read", "good", "quarantined", "loaded")
 
 
 @app.command(
@@ -95,14 +107,19 @@ def _print(audits: list[StreamAudit], *, final: bool, holds: bool) -> None:
     if not audits:
         say("nothing has been loaded yet")
         return
-    rows = []
-    for audit in audits:
-        one = sums(audit.runs)
-        said = "holds" if audit.holds(final) else "BROKEN"
-        rows.append((audit.stream, *(number(one[name]) for name in _SUMS), said))
-    heads = ("read", "= good", "+ quarantined", "+ filtered", "+ deduplicated", "+ rejected",
-             "+ waiting", "good = in ledger", "+ superseded", "+ not loaded")  # fmt: skip
-    table(("stream", *(f">{name}" for name in heads), ""), rows)
+    total = sums(run for audit in audits for run in audit.runs)
+    shown = [name for name in _SUMS if name in _ALWAYS or total[name]]
+    table(
+        ("stream", *(f">{_HEADS[name]}" for name in shown), ""),
+        (
+            (
+                audit.stream,
+                *(number(sums(audit.runs)[name]) for name in shown),
+                "holds" if audit.holds(final) else "BROKEN",
+            )
+            for audit in audits
+        ),
+    )
     for audit in audits:
         for text in audit.broken:
             say(f"  BROKEN  {audit.stream}  {text}", "red")
@@ -111,7 +128,6 @@ def _print(audits: list[StreamAudit], *, final: bool, holds: bool) -> None:
                 say(f"  BROKEN  {audit.stream}  run {run.run_id}: {text}", "red")
             if run.in_flight:
                 say(f"  {run.status}  {audit.stream}  run {run.run_id}  -> penstock run", "yellow")
-    total = sums(run for audit in audits for run in audit.runs)
     if holds:
         said = f"every sum holds: {number(total['read'])} rows read, {number(total['loaded'])} in"
         say(f"  {said} the ledger, {number(total['quarantined'])} quarantined", "green")

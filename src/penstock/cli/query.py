@@ -18,7 +18,7 @@ MOST_ROWS = 1000
 
 
 @app.command(
-    context_settings=options.SETTINGS,
+    context_settings={**options.SETTINGS, "ignore_unknown_options": True},  # "-- a comment"
     epilog=options.examples(
         'penstock query "select * from analytics.orders limit 5"',
         'penstock query --csv --limit 0 "select * from analytics.orders" > orders.csv',

@@ -18,17 +18,14 @@ from penstock import codec
 from penstock.cli.failures import redacted
 
 WIDE = 100_000
-"""Columns of a terminal that is none: nothing is cut or wrapped for a pipe."""
+"""Columns that a table may take: nothing is cut, and a terminal wraps what it cannot hold."""
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127) if chr(code) not in "\n\t"}
 
 
 def console(*, errors: bool = False) -> Console:
     """Stdout or stderr as rich sees it; data is never read as markup."""
     stream = sys.stderr if errors else sys.stdout
-    width = None if stream.isatty() else WIDE
-    return Console(
-        file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=True
-    )
+    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def say(text: str = "", style: str = "") -> None:
@@ -51,6 +48,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], indent: int 
     for row in rows:
         grid.add_row(*(cell(value) for value in row))
     screen = console()
+    screen.width = WIDE
     with screen.capture() as captured:
         screen.print(grid)
     for line in captured.get().splitlines():

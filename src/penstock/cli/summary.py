@@ -98,13 +98,13 @@ def trouble_line(stream: StreamReport, kind: str) -> str:
 
 def next_lines(report: RunReport, command: str) -> Iterator[str]:
     """What a person may want to type now."""
-    with_bad = next((s.stream for s in report.streams if s.counts.quarantined), None)
-    with_rows = next((s.target for s in report.streams if s.loaded), None)
+    worst = max(report.streams, key=lambda stream: stream.counts.quarantined, default=None)
+    largest = max(report.streams, key=lambda stream: stream.loaded, default=None)
     parts = []
-    if with_bad:
-        parts.append(f"look:  {command} quarantine show {shlex.quote(with_bad)}")
-    if with_rows:
-        parts.append(f'query:  {command} query "select * from {with_rows} limit 5"')
+    if worst is not None and worst.counts.quarantined:
+        parts.append(f"look:  {command} quarantine show {shlex.quote(worst.stream)}")
+    if largest is not None and largest.loaded:
+        parts.append(f'query:  {command} query "select * from {largest.target} limit 5"')
     if parts:
         yield "      ".join(parts)
 

@@ -253,12 +253,12 @@ def _next(report: RunReport) -> str:
 
 
 def _commands(report: RunReport) -> Iterator[str]:
-    loaded = next((stream.target for stream in report.streams if stream.loaded), None)
-    bad = next((stream.stream for stream in report.streams if stream.counts.quarantined), None)
-    if loaded:
-        yield f'penstock query "select * from {loaded} limit 5"'
-    if bad:
-        yield f"penstock quarantine show {shlex.quote(bad)}"
+    largest = max(report.streams, key=lambda stream: stream.loaded, default=None)
+    worst = max(report.streams, key=lambda stream: stream.counts.quarantined, default=None)
+    if largest is not None and largest.loaded:
+        yield f'penstock query "select * from {largest.target} limit 5"'
+    if worst is not None and worst.counts.quarantined:
+        yield f"penstock quarantine show {shlex.quote(worst.stream)}"
     if report.exit_code:
         yield "penstock status"
     yield "penstock audit"

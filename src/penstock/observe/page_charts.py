@@ -40,11 +40,11 @@ def speeds(curve: Points, took_s: float, buckets: int = BUCKETS) -> list[float]:
 
 
 def ceiling(value: float) -> float:
-    """The next 1, 2 or 5 with zeros, for the top of an axis."""
+    """The next round number, for the top of an axis."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= value)
+    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value)
 
 
 def key(names: Sequence[str]) -> str:
