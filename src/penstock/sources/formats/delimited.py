@@ -94,9 +94,9 @@ class DelimitedReader:
         if failure is not None:
             yield self._failed(failure)
             return
-        rest, first = b"", True
+        first, size = True, self._block_bytes
         while True:
-            block = rest + self._text(self._block_bytes)
+            block = self._text(size)
             final = self._stream.at_end
             damage = self._stream.damage if final else None
             tail = b""
@@ -105,6 +105,12 @@ class DelimitedReader:
                 block, tail = block[:cut], block[cut:]
             if block or (first and damage is None):
                 part, rest = self._part(block, final=final, done=final and damage is None)
+                size = self._block_bytes
+                self._stream.push_back(rest)
+                if not final and len(rest) == len(block):
+                    size = 2 * len(block)  # nothing ends in this block
+                    part.path.unlink()
+                    continue
                 yield part
             if damage is not None:
                 yield self._failed(Failure(self._place.line, damage, lossy(tail)))
@@ -194,10 +200,10 @@ class DelimitedReader:
     def _name(self, names: Sequence[str]) -> Failure | None:
         clean = [lossy(_bytes(name)).replace("\0", "") for name in names]
         unique = self._writer.names(clean)
-        self._place = replace(self._place, names=unique)
         reserved = [name for name in unique if name.lower().startswith(RESERVED)]
         if reserved:
             return Failure(1, f"the column name {reserved[0]} is reserved")
+        self._place = replace(self._place, names=unique)
         return None
 
     # ---- blocks

@@ -198,17 +198,23 @@ class NdjsonReader:
     def parts(self) -> Iterator[Part]:
         """The blocks after the place; at least one, which may have no rows."""
         stream = self._text.open()
-        rest, first = b"", True
+        first, size = True, self._block_bytes
         while True:
-            block = rest + stream.read(self._block_bytes)
+            block = stream.read(size)
             final = stream.at_end
             damage = stream.damage if final else None
             used = len(block) if final and damage is None else block.rfind(b"\n") + 1
-            if not used and not final and len(block) > MAX_RECORD_BYTES:
-                yield self._endless(stream, block)
-                rest = b""
+            size = self._block_bytes
+            if not used and not final:
+                if len(block) > MAX_RECORD_BYTES:
+                    yield self._endless(stream, block)
+                else:
+                    stream.push_back(block)
+                    size = 2 * len(block)
                 continue
             block, rest = block[:used], block[used:]
+            if not final:
+                stream.push_back(rest)
             if block or (first and damage is None):
                 yield self._part(block, done=final and damage is None)
             if damage is not None:
