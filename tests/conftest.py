@@ -26,7 +26,13 @@ import pytest
 from penstock.testing.postgres import EmbeddedPostgres
 
 SERVICES = "PENSTOCK_TEST_SERVICES"
-FAST = {"fsync": "off", "max_connections": "200", "wal_level": "minimal", "max_wal_senders": "0"}
+FAST = {
+    "fsync": "off",
+    "max_connections": "200",
+    "max_prepared_transactions": "5",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:

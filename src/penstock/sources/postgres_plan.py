@@ -34,6 +34,10 @@ PREPARED_S = 3600
 WAIT_S, WAITS = 0.1, 50
 """How long a plan waits for the writers of a table: 5 s."""
 _SAMPLE_ROWS = 30_000
+_LATE = {
+    "materialized view": "the time between its refreshes",
+    "foreign table": "what is open on its own server",
+}
 _ISO = 'YYYY-MM-DD"T"HH24:MI:SS.US'
 
 _TRANSACTIONS = f"""
@@ -83,6 +87,10 @@ def plan(
         "limit": None if stream.limit_rows is None else -(-stream.limit_rows // len(ranges)),
     }
     notes = [*bounds.notes, why, *range_notes]
+    if stream.cursor and relation.kind in _LATE:
+        notes.append(
+            f"{relation.name} is a {relation.kind}: lookback must cover {_LATE[relation.kind]}"
+        )
     if stream.cursor and whole and relation.column(stream.cursor).nullable:
         notes.append(f"rows without {stream.cursor} are read now; increments do not see them")
     slices = tuple(

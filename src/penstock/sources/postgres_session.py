@@ -161,7 +161,8 @@ def _from_url(
     if "${" in scheme or (not found and "${" in url):
         return _from_url(config, read_reference(url), str)
     login, _, address = rest.rpartition("@")
-    user, _, password = login.partition(":")
+    found_login = re.match(r"((?:\$\{[^}]*\}|[^:])*):?(.*)", login, re.DOTALL)
+    user, password = found_login.groups() if found_login else (login, "")
     parts = urlsplit("//" + read_reference(address))
     if not found or scheme not in ("postgres", "postgresql"):
         raise SpecError(
@@ -377,6 +378,13 @@ def failure(login: Login, error: Exception, sql: str = "") -> PenstockError:
         )  # fmt: skip
     if state.startswith(_TRANSIENT_STATES) or any(part in lower for part in _TRANSIENT_TEXTS):
         return Transient("the database does not answer now", where=login.where, why=why)
+    if "invalid byte sequence" in lower:
+        return Rejected(
+            "a text is not UTF-8, and the database does not know what else it is",
+            where=login.where, why=why,
+            fix="say it in a query: convert_from(convert(convert_to(name, 'SQL_ASCII'), "
+            "'LATIN1', 'UTF8'), 'SQL_ASCII') AS name",
+        )  # fmt: skip
     if "failed to connect" in lower or "connection to server" in lower:
         fix = next((fix for part, fix in _FIXES if part in lower), "correct the source's address")
         return Rejected("the database cannot be reached", where=login.where, why=why, fix=fix)
@@ -400,6 +408,7 @@ def _query_fix(state: str, sql: str) -> str:
 def _shortened(text: str) -> str:
     """The server's own words, in one line."""
     text = re.sub(r"\n*Query was:.*", "", text, flags=re.DOTALL)
-    text = re.sub(r"^[A-Z_]+: (\[libpq\] )?", "", text)
+    text = re.sub(r"^[A-Z_]+: (?=\[|Failed)", "", text)
+    text = re.sub(r"\[libpq\] (Execution error \[\w+\]: )?", "", text)
     text = re.sub(r"SQLSTATE: \w{5}\.?", "", text)
     return " ".join(text.split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import uuid
+from itertools import zip_longest
 from typing import Any
 
 import duckdb
@@ -74,27 +75,31 @@ def test_every_type_comes_through_as_psql_prints_it(database: Any, shop: Any) ->
         "CREATE DOMAIN amount AS numeric(8,3)",
         "CREATE DOMAIN positive AS amount CHECK (VALUE > 0)",
         "CREATE DOMAIN email AS text",
-        "CREATE TABLE printed (t int, n int, text text)",
         "SET intervalstyle = 'iso_8601'",
         "SET timezone = 'UTC'",
     ]
-    for t, (kind, _, values) in enumerate(AS_PRINTED):
-        rows = ", ".join(f"({n}, '{value}'::{kind})" for n, value in enumerate(values))
-        statements += [
-            f"CREATE TABLE t{t} (n int PRIMARY KEY, c {kind})",
-            f"INSERT INTO t{t} VALUES (-1, NULL)" + (f", {rows}" if rows else ""),
-            f"INSERT INTO printed SELECT {t}, n, c::text FROM t{t}",
-        ]
-    statements.append("SELECT t, text, n FROM printed ORDER BY n")
-    printed = database.run(";".join(statements))
-    wrong = {}
-    for t, (kind, logical, _) in enumerate(AS_PRINTED):
-        expected = [text for table, text, _ in printed if table == str(t)]
-        stream = shop.stream(f"t{t}", include=("c",))
-        query = shop.stream(None, query=f"SELECT c FROM t{t}")
-        found = [as_psql(text) for (text,) in shop.read(stream)]
-        if found != expected or not shop.types(stream) == shop.types(query) == {"c": logical}:
-            wrong[kind] = (shop.types(stream), shop.types(query), found, expected)
+    depth = max(len(values) for _, _, values in AS_PRINTED)
+    names = [f"c{i}" for i in range(len(AS_PRINTED))]
+    columns = ", ".join(f"c{i} {kind}" for i, (kind, _, _) in enumerate(AS_PRINTED))
+    statements.append(f"CREATE TABLE orders (n int PRIMARY KEY, {columns})")
+    for n in range(depth + 1):
+        row = [f"'{values[n]}'" if n < len(values) else "NULL" for _, _, values in AS_PRINTED]
+        statements.append(f"INSERT INTO orders VALUES ({n}, {', '.join(row)})")
+    statements.append(
+        f"SELECT {', '.join(f'{name}::text' for name in names)} FROM orders ORDER BY n"
+    )
+    printed = list(zip(*database.run(";".join(statements)), strict=True))
+    stream = shop.stream(exclude=("n",))
+    found = list(zip(*shop.read(stream), strict=True))
+    types = shop.types(stream)
+    assert types == shop.types(shop.stream(None, query=f"SELECT {', '.join(names)} FROM orders"))
+    wrong = {
+        kind: (ours, theirs, types[name])
+        for name, ours, theirs, (kind, logical, _) in zip(
+            names, found, printed, AS_PRINTED, strict=True
+        )
+        if tuple(as_psql(text) for text in ours) != theirs or types[name] != logical
+    }
     assert not wrong
 
 
@@ -157,21 +162,22 @@ DAYS = ["infinity", "-infinity", "5874897-12-31", "4714-11-24 BC", "2024-02-29"]
 
 
 def test_what_is_out_of_range_becomes_text_and_nothing_else(database: Any, shop: Any) -> None:
-    values = [(kind, edge) for kind in ("timestamp", "timestamptz") for edge in EDGES]
-    values += [("date", edge) for edge in DAYS]
-    values.remove(("timestamptz", "294247-01-10 04:00:54.775806"))  # DuckDB prints another one
-    statements = ["SET timezone = 'UTC'", "CREATE TABLE printed (n serial, t text, text text)"]
-    for n, (kind, value) in enumerate(values):
+    edges = [(edge, edge, day) for edge, day in zip_longest(EDGES, DAYS, fillvalue="2024-02-29")]
+    statements = ["SET timezone = 'UTC'", "CREATE TABLE printed (n serial, a text, b text, c text)"]
+    for n, (a, b, c) in enumerate(edges):
+        b = b.replace(
+            "294247-01-10 04:00:54.775806", "294246-12-31 23:59:59"
+        )  # (DuckDB misprints it)
         statements += [
-            f"CREATE TABLE t{n} AS SELECT '{value}'::{kind} AS c",
-            f"INSERT INTO printed (t, text) SELECT 't{n}', c::text FROM t{n}",
+            f"CREATE TABLE t{n} AS SELECT timestamp '{a}' a, timestamptz '{b}' b, date '{c}' c",
+            f"INSERT INTO printed (a, b, c) SELECT a, b, c FROM t{n}",
         ]
-    statements.append("SELECT t, text FROM printed ORDER BY n")
+    statements.append("SELECT a, b, c FROM printed ORDER BY n")
     wrong = {}
-    for table, text in database.run(";".join(statements)):
-        ((read,),) = shop.read(shop.stream(table))
-        if as_psql(read) != text:
-            wrong[text] = read
+    for n, row in enumerate(database.run(";".join(statements))):
+        (read,) = shop.read(shop.stream(f"t{n}"))
+        if tuple(map(as_psql, read)) != row:
+            wrong[row] = read
     assert not wrong
 
 
@@ -282,3 +288,18 @@ def test_a_reserved_name_is_refused(database: Any, shop: Any) -> None:
     database.run("CREATE TABLE orders (id int, _penstock_seq int)")
     with pytest.raises(Rejected, match="_penstock_seq"):
         shop.source.describe(shop.stream())
+
+
+def test_text_that_is_not_utf8_is_rejected_with_a_way_out(
+    database: Any, make_shop: Any, request: Any
+) -> None:
+    """A database in SQL_ASCII does not know what its bytes mean."""
+    name = f"{database.name}_ascii"
+    database.run(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    request.addfinalizer(lambda: database.run(f"DROP DATABASE {name} WITH (FORCE)"))
+    database.server.psql(r"CREATE TABLE orders AS SELECT E'caf\xe9' AS c", name)
+    shop = make_shop(database=name)
+    with pytest.raises(Rejected, match="not UTF-8") as caught:
+        shop.read(shop.stream())
+    query = caught.value.fix.removeprefix("say it in a query: ").replace("name", "c")
+    assert shop.read(shop.stream(None, query=f"SELECT {query} FROM orders")) == [("café",)]
