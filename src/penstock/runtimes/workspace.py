@@ -205,9 +205,12 @@ class Workspace:
             yield entry.key.removeprefix(prefix)
 
     def close(self) -> None:
-        """Sources are disconnected; the workspace is not used any more."""
+        """Sources, queue and journal are closed; the workspace is not used any more."""
         for source in self._sources.values():
             source.close()
+        self.queue.close()
+        if isinstance(self.journal, SqliteJournal):
+            self.journal.close()
 
 
 def open_workspace(pipeline: Pipeline, environ: Mapping[str, str]) -> Workspace:
