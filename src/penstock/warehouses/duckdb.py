@@ -20,12 +20,15 @@ from penstock.ports import LedgerRow, Rows
 from penstock.warehouses import ledger
 from penstock.warehouses.answers import ZONED, with_moments, with_moments_as_text
 from penstock.warehouses.columns import duckdb_type, logical_type
-from penstock.warehouses.loading import load, table_name
+from penstock.warehouses.loading import load
 from penstock.warehouses.staged import CHUNK, Files, file_columns, file_rows, select_staged
 
 if TYPE_CHECKING:
     import duckdb
 
+_CATALOG = "_penstock"
+"""What the file is called inside DuckDB. By itself it would be called by its file's name, and
+`shop.orders` would be ambiguous in shop.duckdb, as the ledger in penstock.duckdb."""
 _HELD = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
 
 
@@ -65,18 +68,26 @@ class DuckDBWarehouse:
             return
         if read_only and not self.path.exists():
             raise PenstockError(f"there is no warehouse at {self.path} yet", fix="penstock run")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        path = self.path.resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
         settings: dict[str, str | bool | int | float | list[str]] = {
             "threads": self.threads,
             "memory_limit": f"{self.memory_mb}MB",
-            "temp_directory": str(self.path.with_name(f"{self.path.name}.spill")),
+            "temp_directory": str(path.with_name(f"{path.name}.spill")),
             "preserve_insertion_order": False,
             "autoinstall_known_extensions": False,
         }
+        attach = f"ATTACH IF NOT EXISTS {literal(str(path))} AS {_CATALOG}"
+        database = None
         try:
-            self._database = duckdb.connect(str(self.path), read_only=read_only, config=settings)
+            # Named by its path: objects of one process share the instance, and so the file.
+            database = duckdb.connect(f":memory:{path}", config=settings)
+            database.execute(f"{attach} ({'READ_ONLY' if read_only else 'READ_WRITE'})")
         except duckdb.Error as error:
+            if database is not None:
+                database.close()
             raise self._not_opened(error) from error
+        self._database = database
 
     def _not_opened(self, error: Exception) -> PenstockError:
         held = _HELD.search(str(error))
@@ -88,7 +99,7 @@ class DuckDBWarehouse:
                 fix="wait for that process, or end it",
                 retry_after_s=5,
             )
-        if "different configuration" in str(error):
+        if "different configuration" in str(error) or "already attached" in str(error):
             return Transient(
                 f"this process has {self.path.name} open in another way", where=str(self.path)
             )
@@ -107,8 +118,9 @@ class DuckDBWarehouse:
     def identity(self) -> str | None:
         with self._session() as session:
             found = session.rows(
-                "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() "
-                "AND schema_name = 'penstock' AND table_name = '_penstock_warehouse'"
+                "SELECT 1 FROM duckdb_tables() WHERE database_name = $1 "
+                "AND schema_name = 'penstock' AND table_name = '_penstock_warehouse'",
+                (_CATALOG,),
             )
             ids = session.rows("SELECT id FROM penstock._penstock_warehouse") if found else []
             return ids[0][0] if ids else None
@@ -130,14 +142,17 @@ class DuckDBWarehouse:
             return load(session, request, datetime.now(UTC))
 
     def _make_lock(self, target: str) -> None:
-        with self._session() as session:
-            if not session.rows(
-                "SELECT 1 FROM penstock._penstock_locks WHERE target = $1", (target,)
-            ):
-                session.run(
-                    "INSERT INTO penstock._penstock_locks VALUES ($1, '') ON CONFLICT DO NOTHING",
-                    (target,),
-                )
+        import duckdb
+
+        try:
+            with self._session() as session:
+                select = "SELECT 1 FROM penstock._penstock_locks WHERE target = $1"
+                if not session.rows(select, (target,)):
+                    session.run("INSERT INTO penstock._penstock_locks VALUES ($1, '')", (target,))
+        except Rejected as error:
+            # Another thread made it at the same time.
+            if not isinstance(error.__cause__, duckdb.ConstraintException):
+                raise
 
     def close_run(self, closing: Closing, target: str) -> None:
         self._make_lock(target)
@@ -155,7 +170,7 @@ class DuckDBWarehouse:
                 return {} if by_chunk else {"": 0}
             select = f"SELECT {CHUNK if by_chunk else literal('')}, count(*) FROM"
             end = f"GROUP BY {CHUNK}" if by_chunk else ""
-            return dict(session.rows(f"{select} {table_name(target)} {end}"))
+            return dict(session.rows(f"{select} {session.table(target)} {end}"))
 
     def query(self, sql: str, limit: int | None = None) -> Rows:
         """The answer of any SQL, committed; moments are datetimes in UTC."""
@@ -171,7 +186,7 @@ class DuckDBWarehouse:
             raise PenstockError(f"{self.path.name} is not open")
         connection, committed = self._database.cursor(), False
         try:
-            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute(f"USE {_CATALOG}; SET TimeZone = 'UTC'")
             connection.execute("BEGIN")
             yield _Session(connection)
             connection.execute("COMMIT")
@@ -224,32 +239,35 @@ class _Session:
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql, list(values)).fetchall()
 
-    def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        if rows:
-            self._connection.executemany(sql, [list(row) for row in rows])
-
     def lock(self, target: str, load_id: str) -> None:
         self.run(
             "UPDATE penstock._penstock_locks SET load_id = $2 WHERE target = $1", (target, load_id)
         )
 
+    def schema(self, target: Target) -> str:
+        return f"{_CATALOG}.{quote(target.schema)}"
+
+    def table(self, target: Target) -> str:
+        return f"{self.schema(target)}.{quote(target.table)}"
+
     def columns(self, target: Target) -> Mapping[str, str] | None:
-        place = (target.schema, target.table)
-        here = (
-            "database_name = current_database() AND lower(schema_name) = lower($1) "
-            "AND lower({}) = lower($2)"
+        import duckdb
+
+        views = self.rows(
+            "SELECT 1 FROM duckdb_views() WHERE database_name = $1 "
+            "AND lower(schema_name) = lower($2) AND lower(view_name) = lower($3)",
+            (_CATALOG, target.schema, target.table),
         )
-        views = f"SELECT 1 FROM duckdb_views() WHERE {here.format('view_name')}"
-        if self.rows(views, place):
+        if views:
             raise Rejected(
                 f"{target} is a view", fix="rename the view, or give the stream another load.table"
             )
-        found = self.rows(
-            "SELECT column_name, data_type FROM duckdb_columns() "
-            f"WHERE {here.format('table_name')} ORDER BY column_index",
-            place,
-        )
-        return {name: logical_type(kind) for name, kind in found} or None
+        try:
+            # Not from duckdb_columns(), which takes longer with every table of the file.
+            found = self.rows(f"DESCRIBE {self.table(target)}")
+        except duckdb.CatalogException:
+            return None
+        return {row[0]: logical_type(row[1]) for row in found}
 
     def type_name(self, logical: str) -> str:
         return duckdb_type(logical)
@@ -272,7 +290,7 @@ class _Session:
     def append(self, target: Target, columns: Mapping[str, str], files: Sequence[Files]) -> int:
         names = ", ".join(quote(name) for name in columns)
         return self.run(
-            f"INSERT INTO {table_name(target)} ({names}) {select_staged(columns, files)}"
+            f"INSERT INTO {self.table(target)} ({names}) {select_staged(columns, files)}"
         )
 
     def stage(self, columns: Mapping[str, str], files: Sequence[Files]) -> str:

@@ -56,6 +56,11 @@ class Session(Statements, Protocol):
         Raises: Transient where another load holds it and waiting is not possible.
         """
 
+    def table(self, target: Target) -> str:
+        """The table's name in SQL; its schema's name in front cannot be taken for anything else."""
+
+    def schema(self, target: Target) -> str: ...
+
     def columns(self, target: Target) -> Mapping[str, str] | None:
         """The table's columns and their logical types; None if there is no such table.
 
@@ -187,10 +192,6 @@ def _check_files(session: Session, target: Target, chunks: Sequence[Staged]) -> 
 # ---- the table
 
 
-def table_name(target: Target) -> str:
-    return f"{quote(target.schema)}.{quote(target.table)}"
-
-
 @dataclass(frozen=True, slots=True)
 class _Table:
     """The table as this transaction found or made it."""
@@ -204,13 +205,13 @@ class _Table:
 
 def _prepare(session: Session, request: LoadRequest, files: Sequence[Files]) -> _Table:
     """The table stands and holds every wanted column."""
-    target, table = request.target, table_name(request.target)
+    target, table = request.target, session.table(request.target)
     want = wanted(request, files)
     _check_names(session, target, want)
     have = session.columns(target)
     if have is None:
         listed = ", ".join(f"{quote(n)} {session.type_name(t)}" for n, t in want.items())
-        session.run(f"CREATE SCHEMA IF NOT EXISTS {quote(target.schema)}")
+        session.run(f"CREATE SCHEMA IF NOT EXISTS {session.schema(target)}")
         session.run(f"CREATE TABLE {table} ({listed})")
         return _Table(want, False, FILE in want)
     spelled = {session.fold(name): name for name in have}
@@ -264,7 +265,7 @@ def _remove(
     known: _Table,
 ) -> None:
     """Rows that the request replaces are gone: a swap's, an older generation's, a file's."""
-    table, target = table_name(request.target), request.target
+    table, target = session.table(request.target), request.target
     swap = request.swap
     if verdict.replaces and swap is not None and swap.scope == "table":
         session.run(f"DELETE FROM {table} WHERE {SEQ} < $1", (swap.seq,))
@@ -333,7 +334,7 @@ def _merge(
     would have to be sorted; then the table's rows that they beat go, and a key that the table
     still has beats the stage.
     """
-    table, stage = table_name(target), session.stage(columns, files)
+    table, stage = session.table(target), session.stage(columns, files)
     keys = [_spelled(session, columns, name) for name in target.primary_key]
     version = _spelled(session, columns, target.version) if target.version else None
     same = " AND ".join(f"t.{quote(key)} = s.{quote(key)}" for key in keys)

@@ -24,7 +24,7 @@ from penstock.ports import LedgerRow, Rows
 from penstock.warehouses import ledger
 from penstock.warehouses.answers import with_moments, with_moments_as_text
 from penstock.warehouses.columns import plain
-from penstock.warehouses.loading import load, table_name
+from penstock.warehouses.loading import load
 from penstock.warehouses.staged import CHUNK, Files, file_columns, file_rows, select_staged
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class PostgresWarehouse:
         with self._session() as session:
             if session.columns(target) is None:
                 return {} if by_chunk else {"": 0}
-            table = table_name(target)
+            table = session.table(target)
             if by_chunk:
                 return dict(session.rows(f"SELECT {CHUNK}, count(*) FROM {table} GROUP BY 1"))
             return {"": session.rows(f"SELECT count(*) FROM {table}")[0][0]}
@@ -230,6 +230,7 @@ class PostgresWarehouse:
                 with suppress(adbc_driver_manager.Error):
                     if not committed:
                         connection.rollback()
+                with suppress(adbc_driver_manager.Error):
                     connection.close()
 
 
@@ -304,35 +305,25 @@ class _Session:
         self._connection, self._engine = connection, engine
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> int:
-        with self._statement(sql, [values] if values else []) as statement:
+        with self._statement(sql, values) as statement:
             return max(0, int(statement.execute_update()))
 
-    def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        if rows:
-            with self._statement(sql, rows) as statement:
-                statement.execute_update()
-
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._statement(sql, [values] if values else []) as statement:
+        with self._statement(sql, values) as statement:
             stream, _ = statement.execute_query()
             return self._engine.from_arrow(stream).fetchall()
 
     @contextmanager
-    def _statement(self, sql: str, rows: Sequence[Sequence[Any]]) -> Iterator[Any]:
+    def _statement(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
         import adbc_driver_manager
 
         statement = adbc_driver_manager.AdbcStatement(self._connection)
         try:
             statement.set_sql_query(sql)
-            if rows:
-                width = len(rows[0])
-                listed = ", ".join(
-                    f"({ledger.marks(width, 1 + width * place)})" for place in range(len(rows))
-                )
-                values = [value for row in rows for value in row]
-                relation = self._engine.sql(f"FROM (VALUES {listed})", params=values)
+            if values:
+                row = self._engine.sql(f"SELECT {ledger.marks(len(values))}", params=list(values))
                 statement.prepare()
-                statement.bind_stream(relation.__arrow_c_stream__())
+                statement.bind_stream(row.__arrow_c_stream__())
             yield statement
         finally:
             statement.close()
@@ -345,6 +336,12 @@ class _Session:
         self.run(
             "UPDATE penstock._penstock_locks SET load_id = $2 WHERE target = $1", (target, load_id)
         )
+
+    def schema(self, target: Target) -> str:
+        return quote(target.schema)
+
+    def table(self, target: Target) -> str:
+        return f"{quote(target.schema)}.{quote(target.table)}"
 
     def columns(self, target: Target) -> Mapping[str, str] | None:
         found = self.rows(
@@ -381,7 +378,7 @@ class _Session:
         if target.write == "merge":
             keys = ", ".join(quote(key) for key in target.primary_key)
             name = quote(f"{target.table[:40]}_penstock_key")
-            self.run(f"CREATE INDEX IF NOT EXISTS {name} ON {table_name(target)} ({keys})")
+            self.run(f"CREATE INDEX IF NOT EXISTS {name} ON {self.table(target)} ({keys})")
 
     def file_rows(self, paths: Sequence[str]) -> Mapping[str, int]:
         return file_rows(self._engine, paths)
