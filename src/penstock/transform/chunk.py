@@ -31,6 +31,7 @@ from penstock.transform.compile import (
     short,
 )
 from penstock.transform.determinism import repeatable
+from penstock.transform.jsonraw import settled_fields
 from penstock.transform.masks import read_keys
 from penstock.transform.quarantine import BAD, failures, quarantine_query
 from penstock.transform.steps import FIRST
@@ -129,8 +130,9 @@ def transform_chunk(
     parameters = {**stream.vars, **read_keys(stream, read_reference)}
     try:
         physical = raw_columns(connection, raw)
-        compiled = compile_chunk(connection, stream, link.fields, physical, contract, parameters)
         source = raw_source(raw, physical)
+        fields = settled_fields(connection, stream, link.fields, contract, source)
+        compiled = compile_chunk(connection, stream, fields, physical, contract, parameters)
         work = Work(connection, compiled, link, source, folder, generation, seq, at)
         return _transformed(work)
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:

@@ -14,6 +14,7 @@ from penstock.errors import Rejected
 from penstock.model import Field
 from penstock.pipeline import Column, Stream
 from penstock.transform.casts import WHITESPACE, Cast, Numbers, Wanted, cast, is_text
+from penstock.transform.jsonraw import exact_json
 from penstock.transform.types import Logical, logical_of, parse_type
 
 ROW, CURSOR = "_penstock_row", "_penstock_cursor"
@@ -135,14 +136,15 @@ def raw_query(stream: Stream, typed: tuple[Typed, ...], source: str) -> str:
     inner = [ROW, "_penstock_error", "_penstock_raw", *(f"{part}" for part in parts)]
     if not texts and not jsons:
         return f"SELECT {', '.join(inner)} FROM {source}"
+    digits = any(item.column and item.type.startswith("decimal") for item in texts)
     lists = []
-    for name, function, items in (
-        ("texts", "json_extract_string", texts),
-        ("jsons", "json_extract", jsons),
+    for name, function, record, items in (
+        ("texts", "json_extract_string", exact_json(JSON) if digits else JSON, texts),
+        ("jsons", "json_extract", JSON, jsons),
     ):
         if items:
             paths = ", ".join(literal(item.field.path or "") for item in items)
-            lists.append(f"{function}({JSON}, [{paths}]) AS {name}")
+            lists.append(f"{function}({record}, [{paths}]) AS {name}")
     return f"SELECT {', '.join(inner)} FROM (SELECT *, {', '.join(lists)} FROM {source})"
 
 

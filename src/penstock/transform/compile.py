@@ -12,7 +12,7 @@ that an error names its step.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from penstock.engine import quote
@@ -210,7 +210,7 @@ def compile_chunk(
     if stream.bad_rows.action != "keep":
         for rule in stream.expect:
             rules += _checked(chain, stream, rule, judged_input)
-    chain.add(JUDGED, f"SELECT *, {all_hold(tuple(rules))} AS {OK} FROM {FINAL}")
+    rules = _judge(chain, rules)
     hides = cursor is not None and cursor.column is not None and cursor.column.mask is not None
     cursor_type = logical_of(given.columns[CURSOR])
     cursor_sql = f"CASE WHEN false THEN {CURSOR} END" if hides else CURSOR
@@ -252,6 +252,21 @@ def _add_step(
     return [name]
 
 
+def _judge(chain: _Chain, rules: list[Check]) -> list[Check]:
+    """The last query says which checks hold; each check is now the name of its answer there.
+
+    Why: a window over the bad rows alone would see no double, and `random()` may not be asked
+    twice (tests/unit/transform/test_chunk.py).
+    """
+    named = [replace(rule, holds=f"_penstock_holds_{i}") for i, rule in enumerate(rules)]
+    answers = "".join(
+        f", {rule.holds} AS {name.holds}" for rule, name in zip(rules, named, strict=True)
+    )
+    chain.add("_penstock_checked", f"SELECT *{answers} FROM {FINAL}")
+    chain.add(JUDGED, f"SELECT *, {all_hold(tuple(named))} AS {OK} FROM _penstock_checked")
+    return named
+
+
 def _checked(chain: _Chain, stream: Stream, rule: Expectation, given: Input) -> tuple[Check, ...]:
     checks = rule_checks(chain.connection, stream, rule, given)
     chain.describe(f"SELECT {all_hold(checks)} FROM {FINAL}", place_of_rule(stream, rule))
@@ -268,11 +283,12 @@ def _conformed(
     """The final columns are those of the contract, in its order and its types."""
     own = given.own
     wanted = {name: _wanted(stream, typed, name, kind) for name, kind in own.items()}
-    _refuse_unknown(stream, own, contract)
+    _refuse_unknown(stream, typed, own, contract)
+    given_by_source = {item.name for item in typed if item.column is None}
     observed = tuple(Field(name, _shown(stream, name, wanted[name])) for name in own)
-    used = evolve(
-        stream.schema_contract, contract, observed, f"{stream.name} -> {stream.load.target}"
-    )
+    where = f"{stream.name} -> {stream.load.target}"
+    asked = frozenset(own) - given_by_source
+    used = evolve(stream.schema_contract, contract, observed, where, asked)
     by_name = {name.casefold(): name for name in own}
     parts, checks, outputs = [], [], []
     for index, field in enumerate(used.columns):
@@ -344,8 +360,10 @@ def _final_cast(
     return sql, checked
 
 
-def _refuse_unknown(stream: Stream, own: Mapping[str, str], contract: Contract | None) -> None:
-    known = {name.casefold() for name in own}
+def _refuse_unknown(
+    stream: Stream, typed: tuple[Typed, ...], own: Mapping[str, str], contract: Contract | None
+) -> None:
+    known = {name.casefold() for name in (*own, *(item.name for item in typed))}
     known |= {field.name.casefold() for field in contract.columns} if contract else set()
     for column in stream.columns:
         if column.name.casefold() not in known:

@@ -25,11 +25,13 @@ def evolve(
     contract: Contract | None,
     observed: tuple[Field, ...],
     where: str = "",
+    asked: frozenset[str] = frozenset(),
 ) -> Contract:
     """The contract that holds the observed columns as the policy allows.
 
     Shape: the same version if nothing changed, else one version more; columns keep their order,
-    new ones come last.
+    new ones come last. `asked` names the columns that the pipeline file itself declares or makes:
+    the policy is for what the source does by itself.
     Raises: Rejected if a change is frozen.
     """
     if contract is None:
@@ -38,9 +40,16 @@ def evolve(
     columns = []
     for old in contract.columns:
         new = found.pop(old.name.casefold(), None)
-        kind = old.type if new is None else _changed(policy, contract, old, new, where)
+        kind = old.type
+        if new is not None and new.name in asked:
+            kind = join(old.type, new.type)
+        elif new is not None:
+            kind = _changed(policy, contract, old, new, where)
         columns.append(Field(old.name, kind))
     for new in found.values():
+        if new.name in asked:
+            columns.append(Field(new.name, new.type))
+            continue
         if policy.new_columns == "freeze":
             raise Rejected(
                 f"chunk rejected: column {new.name!r} is new, not in contract v{contract.version}",

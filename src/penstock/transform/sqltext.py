@@ -30,7 +30,7 @@ def expression(connection: duckdb.DuckDBPyConnection, text: str, where: str) -> 
 
 def parsed(connection: duckdb.DuckDBPyConnection, text: str, where: str = "") -> Any:
     """The syntax tree of an expression, inside that of a SELECT."""
-    return _statement(connection, f"SELECT (\n{text}\n)", where)["node"]
+    return _statement(connection, f"SELECT (\n{text}\n)", where, text)["node"]
 
 
 def query(connection: duckdb.DuckDBPyConnection, text: str, where: str) -> tuple[str, Any]:
@@ -39,7 +39,7 @@ def query(connection: duckdb.DuckDBPyConnection, text: str, where: str) -> tuple
     Raises: Rejected if it is anything else.
     """
     bare = text.strip().rstrip(";").rstrip()
-    return bare, _statement(connection, bare, where)
+    return bare, _statement(connection, bare, where, bare)
 
 
 def nodes(tree: Any) -> Iterator[Mapping[str, Any]]:
@@ -53,12 +53,12 @@ def nodes(tree: Any) -> Iterator[Mapping[str, Any]]:
             yield from nodes(value)
 
 
-def _statement(connection: duckdb.DuckDBPyConnection, sql: str, where: str) -> Any:
+def _statement(connection: duckdb.DuckDBPyConnection, sql: str, where: str, shown: str) -> Any:
     row = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
     assert row is not None
     parsed = json.loads(row[0])
     if parsed["error"]:
-        raise Rejected(f"SQL: {parsed['error_message']}", where=where, why=sql)
+        raise Rejected(f"SQL: {parsed['error_message']}", where=where, why=shown)
     if len(parsed["statements"]) != 1:
-        raise Rejected("more than one SQL statement", where=where, why=sql)
+        raise Rejected("more than one SQL statement", where=where, why=shown)
     return parsed["statements"][0]
