@@ -21,6 +21,7 @@ from penstock.pipeline import Stream
 from penstock.transform.columns import CURSOR, ROW
 from penstock.transform.compile import (
     CAST,
+    CHECKED,
     JUDGED,
     OK,
     Compiled,
@@ -29,12 +30,13 @@ from penstock.transform.compile import (
     missing_columns,
     run,
     short,
+    step_name,
 )
 from penstock.transform.determinism import repeatable
 from penstock.transform.jsonraw import settled_fields
 from penstock.transform.masks import read_keys
 from penstock.transform.quarantine import BAD, failures, quarantine_query
-from penstock.transform.steps import FIRST
+from penstock.transform.steps import FIRST, changes_rows, place
 
 if TYPE_CHECKING:
     import duckdb
@@ -133,12 +135,39 @@ def transform_chunk(
         source = raw_source(raw, physical)
         fields = settled_fields(connection, stream, link.fields, contract, source)
         compiled = compile_chunk(connection, stream, fields, physical, contract, parameters)
-        work = Work(connection, compiled, link, source, folder, generation, seq, at)
-        return _transformed(work)
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        raise Transient(f"transform ran out of room: {short(error)}", where=where) from error
     except duckdb.Error as error:
         raise Rejected(f"SQL: {short(error)}", where=where) from error
+    work = Work(connection, compiled, link, source, folder, generation, seq, at)
+    try:
+        return _transformed(work)
+    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InterruptException) as error:
+        raise Transient(f"transform stopped: {short(error)}", where=where) from error
+    except duckdb.Error as error:
+        raise Rejected(
+            f"chunk rejected: {short(error)}",
+            where=f"{blame(work)}; {where}",
+            fix="let the expression give NULL for such values: try_cast(…), try(…)",
+        ) from error
+
+
+def blame(work: Work) -> str:
+    """The step or rule that fails on this chunk's rows; empty if none does alone."""
+    import duckdb
+
+    compiled = work.compiled
+    tries = [
+        (place(work.stream, step), f"max(hash(rows)) FROM {step_name(number)} AS rows")
+        for number, step in enumerate(work.stream.steps, 1)
+    ]
+    tries += [
+        (rule.where, f"bool_and({rule.holds}) FROM {CHECKED}") for rule in compiled.rule_checks
+    ]
+    for where, select in tries:
+        try:
+            work.run(compiled.statement(work.source, f"SELECT {select}"))
+        except duckdb.Error:
+            return where
+    return work.stream.name
 
 
 def raw_columns(connection: duckdb.DuckDBPyConnection, raw: Path) -> dict[str, str]:
@@ -180,10 +209,27 @@ def _transformed(work: Work) -> Transformed:
     read = work.count(f"SELECT count(*) FROM ({work.source})")
     work.connection.execute("BEGIN")  # now() is one moment for all statements of the chunk
     try:
+        _refuse_doubles(work)
         made = _in_one_pass(work, read)
         return made if made is not None else _in_two_files(work, read)
     finally:
         work.connection.execute("ROLLBACK")
+
+
+def _refuse_doubles(work: Work) -> None:
+    """Raises: Rejected if a query that should keep rows apart gives one of them twice."""
+    for number, step in enumerate(work.stream.steps, 1):
+        if step.kind != "sql" or changes_rows(step):
+            continue
+        select = f"SELECT count(*) - count(DISTINCT {ROW}) FROM {step_name(number)}"
+        doubles = work.count(work.compiled.statement(work.source, select))
+        if doubles:
+            raise Rejected(
+                f"this query gives {doubles:,} rows more than once",
+                where=place(work.stream, step),
+                why="joins and unnest make several rows of one",
+                fix="say rows: change",
+            )
 
 
 def _in_one_pass(work: Work, read: int) -> Transformed | None:

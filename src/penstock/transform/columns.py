@@ -15,7 +15,7 @@ from penstock.model import Field
 from penstock.pipeline import Column, Stream
 from penstock.transform.casts import WHITESPACE, Cast, Numbers, Wanted, cast, is_text
 from penstock.transform.jsonraw import exact_json
-from penstock.transform.types import Logical, logical_of, parse_type
+from penstock.transform.types import Logical, parse_type
 
 ROW, CURSOR = "_penstock_row", "_penstock_cursor"
 JSON = "_penstock_json"
@@ -25,7 +25,8 @@ JSON = "_penstock_json"
 class Check:
     """A rule that a row must keep: `holds` is SQL that is never NULL.
 
-    Shape: `value` is SQL of text that shows what was found; `column` is an output name.
+    Shape: `value` is SQL of text that shows what was found; `column` is an output name; `where`
+    is the place of the rule in the pipeline file, for people.
     """
 
     rule: str
@@ -33,6 +34,7 @@ class Check:
     holds: str
     value: str
     reason: str
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,12 @@ def typed_columns(
     """
     declared: dict[str, list[Column]] = {}
     for column in stream.columns:
-        declared.setdefault(column.source or column.name, []).append(column)
-    taken = {column.name for column in stream.columns if column.source not in (None, column.name)}
+        declared.setdefault((column.source or column.name).casefold(), []).append(column)
+    taken = {column.name.casefold() for column in stream.columns if column.source is not None}
     made: list[Typed] = []
     for field in fields:
-        wanted = declared.get(field.name, [])
-        if not wanted and field.name not in taken:
+        wanted = declared.get(field.name.casefold(), [])
+        if not wanted and field.name.casefold() not in taken:
             made.append(_typed(stream, field, None, physical, len(made)))
         for column in wanted:
             made.append(_typed(stream, field, column, physical, len(made)))
@@ -211,13 +213,7 @@ def cursor_column(stream: Stream, typed: tuple[Typed, ...]) -> Typed | None:
     """The output column that the stream's cursor became."""
     if stream.cursor is None:
         return None
-    named = [item for item in typed if item.field.name == stream.cursor]
-    named += [item for item in typed if item.name == stream.cursor]
+    cursor = stream.cursor.casefold()
+    named = [item for item in typed if item.field.name.casefold() == cursor]
+    named += [item for item in typed if item.name.casefold() == cursor]
     return named[0] if named else None
-
-
-def output_type(physical: str, declared: str | None) -> str:
-    """The logical type of a column that is `physical` after the steps."""
-    if declared is not None and parse_type(declared).duckdb == physical:
-        return declared
-    return logical_of(physical)

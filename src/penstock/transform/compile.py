@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     import duckdb
 
 SOURCE, CAST, TYPED = "_penstock_source", "_penstock_cast", "_penstock_typed"
-FINAL, JUDGED, OK = "_penstock_final", "_penstock_judged", "_penstock_ok"
+FINAL, CHECKED = "_penstock_final", "_penstock_checked"
+JUDGED, OK = "_penstock_judged", "_penstock_ok"
 _EXTRA = {
     "_penstock_line": "BIGINT",
     "_penstock_error": "VARCHAR",
@@ -229,12 +230,17 @@ def compile_chunk(
     )
 
 
+def step_name(number: int) -> str:
+    """The query of a stream's step, counted from 1."""
+    return f"_penstock_step_{number}"
+
+
 def _add_step(
     chain: _Chain, stream: Stream, step: Step, number: int, cursor: str | None
 ) -> list[str]:
     """The step is part of the chain; gives the query that marks rows, if it is a dedupe."""
     sql = step_query(chain.connection, stream, step, chain.given(cursor))
-    name = f"_penstock_step_{number}"
+    name = step_name(number)
     columns = chain.describe(sql, place_of_step(stream, step))
     reserved = [c for c in columns if c.startswith("_penstock_") and c not in (*HIDDEN, FIRST)]
     if reserved or any(name not in columns for name in HIDDEN):
@@ -262,15 +268,16 @@ def _judge(chain: _Chain, rules: list[Check]) -> list[Check]:
     answers = "".join(
         f", {rule.holds} AS {name.holds}" for rule, name in zip(rules, named, strict=True)
     )
-    chain.add("_penstock_checked", f"SELECT *{answers} FROM {FINAL}")
-    chain.add(JUDGED, f"SELECT *, {all_hold(tuple(named))} AS {OK} FROM _penstock_checked")
+    chain.add(CHECKED, f"SELECT *{answers} FROM {FINAL}")
+    chain.add(JUDGED, f"SELECT *, {all_hold(tuple(named))} AS {OK} FROM {CHECKED}")
     return named
 
 
 def _checked(chain: _Chain, stream: Stream, rule: Expectation, given: Input) -> tuple[Check, ...]:
     checks = rule_checks(chain.connection, stream, rule, given)
-    chain.describe(f"SELECT {all_hold(checks)} FROM {FINAL}", place_of_rule(stream, rule))
-    return checks
+    where = place_of_rule(stream, rule)
+    chain.describe(f"SELECT {all_hold(checks)} FROM {FINAL}", where)
+    return tuple(replace(check, where=where) for check in checks)
 
 
 def _conformed(

@@ -72,6 +72,7 @@ def quarantine_query(
     of failures, and JSON text of the row where the steps made one of several.
     """
     place = f"'row ' || (bad.{ROW} + 1) || {literal(f' of {chunk}')}"
+    made = f"'row ' || (bad.{ROW} + 1) || {literal(f' of what the steps made of {chunk}')}"
     line = literal(f"{origin}:" if origin else "line ") + " || raw._penstock_line"
     reason = "COALESCE(failed[1].reason, 'no reason')"
     if malformed:
@@ -88,7 +89,7 @@ def quarantine_query(
         "column": "failed[1].column",
         "value": "failed[1].value",
         "reason": reason,
-        "position": f"COALESCE({line}, {place})",
+        "position": f"CASE WHEN bad.made IS NULL THEN COALESCE({line}, {place}) ELSE {made} END",
         "row": f"COALESCE(bad.made, {row_json(stream, typed)})",
         "quarantined_at": f"CAST({literal(at.isoformat())} AS TIMESTAMPTZ)",
     }
