@@ -115,8 +115,7 @@ class _Builder:
         if raw.tag not in _TAGS:
             self._problem(f"the tag {raw.tag} is not known", line, path, fix="remove it")
         if isinstance(raw, ScalarNode):
-            bare = getattr(raw, "style", None) is None and raw.tag != _TEXT
-            return Node(_core(raw.value) if bare else raw.value, line, path)
+            return Node(raw.value if raw.tag == _TEXT else _core(raw.value), line, path)
         self._open.add(id(raw))
         try:
             if isinstance(raw, SequenceNode):

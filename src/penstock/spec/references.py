@@ -123,8 +123,9 @@ class Substitution:
     def _variable(self, node: Node, name: str, sql: bool, opened: bool) -> str:
         if name not in self.variables:
             hint = near(name, self.variables)
-            self._report(node, f'vars has no "{name}"', hint, f'add it: vars: {{{name}: "…"}}')
-            return f"${{var:{name}}}"
+            token = f"${{var:{name}}}"
+            self._report(node, f"{token} is not in vars", hint, f'add it: vars: {{{name}: "…"}}')
+            return token
         if sql:
             self.bound.add(name)
             return f"${name}"

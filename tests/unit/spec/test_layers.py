@@ -4,7 +4,7 @@ import pytest
 
 from penstock.spec.nodes import merge, node_of, plain
 
-from .conftest import Load, Refuse
+from .conftest import HEAD, Load, Refuse
 
 ORDERS = "streams:\n  orders:\n    from: {source: db, table: public.orders}\n"
 
@@ -20,6 +20,10 @@ def test_maps_merge_lists_and_scalars_replace_and_null_removes() -> None:
     below = {"a": {"x": 1, "y": 2}, "b": [1, 2], "c": 1, "d": 1}
     above = {"a": {"y": 3}, "b": [9], "c": 2, "d": None}
     assert merged(below, above) == {"a": {"x": 1, "y": 3}, "b": [9], "c": 2}
+
+
+def test_null_over_nothing_is_nothing() -> None:
+    assert merged({"a": 1}, {"b": {"x": None, "y": 1}, "c": None}) == {"a": 1, "b": {"y": 1}}
 
 
 def test_a_map_of_another_type_replaces_the_one_below_whole() -> None:
@@ -79,6 +83,19 @@ streams:
     assert (orders.primary_key, orders.tables, orders.cursor) == (("id",), (), None)
     assert orders.on_new_table == "load"
     assert tmp.primary_key == ()
+
+
+def test_a_table_of_another_source_or_of_two_patterns_inherits_from_none(load: Load) -> None:
+    body = """
+streams:
+  every: {from: {source: db, tables: ["public.*"]}, primary_key: [id]}
+  more: {from: {source: db, tables: ["*.orders"]}, primary_key: [no]}
+  other: {from: {source: db2, table: public.items}}
+  orders: {from: {source: db, table: public.orders}}
+"""
+    head = HEAD + "  db2: {type: postgres, host: h}\n"
+    pipeline = load(body, head=head)
+    assert [s.primary_key for s in pipeline.streams] == [("id",), ("no",), (), ()]
 
 
 def test_environments_do_not_inherit_from_each_other(load: Load) -> None:
