@@ -209,14 +209,14 @@ def _transformed(work: Work) -> Transformed:
     read = work.count(f"SELECT count(*) FROM ({work.source})")
     work.connection.execute("BEGIN")  # now() is one moment for all statements of the chunk
     try:
-        _refuse_doubles(work)
+        refuse_doubles(work)
         made = _in_one_pass(work, read)
         return made if made is not None else _in_two_files(work, read)
     finally:
         work.connection.execute("ROLLBACK")
 
 
-def _refuse_doubles(work: Work) -> None:
+def refuse_doubles(work: Work) -> None:
     """Raises: Rejected if a query that should keep rows apart gives one of them twice."""
     for number, step in enumerate(work.stream.steps, 1):
         if step.kind != "sql" or changes_rows(step):

@@ -356,11 +356,11 @@ def _final_cast(
     if not settled or (altered and own.name == "varchar" and own.size):
         column = stream.column(name)
         cut = column is not None and column.too_long == "truncate"
-        first = cast(sql, physical, Wanted(own, truncate=cut, valid=True))
+        first = cast(sql, physical, Wanted(own, truncate=cut, valid=own.name == "json"))
         sql, checked = first.sql, first.checked
     kind = parse_type(target)
     if kind != own and kind != Logical("varchar"):
-        second = cast(sql, own.duckdb, Wanted(kind, valid=True))
+        second = cast(sql, own.duckdb, Wanted(kind))
         return second.sql, checked or second.checked
     if kind != own:
         sql = f"CAST({sql} AS VARCHAR)"

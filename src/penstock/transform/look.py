@@ -18,11 +18,13 @@ from penstock.transform.chunk import (
     quarantined_rows,
     raw_columns,
     raw_source,
+    refuse_doubles,
     tally,
 )
 from penstock.transform.columns import JSON
 from penstock.transform.compile import JUDGED, OK, Compiled, compile_chunk
 from penstock.transform.masks import key_parameter, read_keys
+from penstock.transform.quarantine import row_json, shown_raw
 from penstock.transform.types import parse_type
 
 if TYPE_CHECKING:
@@ -106,6 +108,7 @@ def preview_chunk(
     physical = raw_columns(connection, raw)
     compiled = compile_chunk(connection, stream, link.fields, physical, contract, parameters)
     work = Work(connection, compiled, link, raw_source(raw, physical), raw.parent, 0, 0, at)
+    refuse_doubles(work)
     good, doubles = decide(work)
     names = [output.name for output in compiled.outputs]
     own = [name for name in physical if name != JSON and not name.startswith("_penstock_")]
@@ -115,7 +118,7 @@ def preview_chunk(
     counts, rules = tally(work, work.count(f"SELECT count(*) FROM ({work.source})"), good, doubles)
     return Preview(
         tuple(shown),
-        _texts(work, shown, f"({work.source})", rows),
+        _raw_texts(work, shown, rows),
         tuple(Field(output.name, output.type) for output in compiled.outputs),
         _texts(work, names, f"{OUT} WHERE fate = 0", rows),
         heads,
@@ -123,6 +126,17 @@ def preview_chunk(
         counts,
         rules,
     )
+
+
+def _raw_texts(work: Work, names: list[str], rows: int) -> tuple[tuple[str | None, ...], ...]:
+    typed = work.compiled.typed
+    listed = ", ".join(
+        row_json(work.stream, typed)
+        if name == JSON
+        else shown_raw(work.stream, typed, name, f"CAST(raw.{quote(name)} AS VARCHAR)")
+        for name in names
+    )
+    return tuple(work.run(f"SELECT {listed} FROM ({work.source}) AS raw LIMIT {rows}").fetchall())
 
 
 def _texts(

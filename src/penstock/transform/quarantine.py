@@ -118,14 +118,22 @@ def row_json(stream: Stream, typed: Sequence[Typed]) -> str:
     return f"CAST(to_json({{{', '.join(parts)}}}) AS VARCHAR)" if parts else "'{}'"
 
 
+def shown_raw(stream: Stream, typed: Sequence[Typed], name: str, text: str) -> str:
+    """SQL of a raw column's text, masked if an output column made of it is."""
+    for item in typed:
+        if item.field.name == name and item.column is not None and item.column.mask is not None:
+            return masked_text(stream, item.column, text)
+    return text
+
+
 def _json_value(stream: Stream, typed: Sequence[Typed], item: Typed) -> str:
     sql = f"raw.{quote(item.field.name)}"
     if item.field.path is not None:
         sql = f"json_extract_string(raw.{JSON}, {literal(item.field.path)})"
-    for other in typed:
-        same = other.field.name == item.field.name
-        if same and other.column is not None and other.column.mask is not None:
-            return masked_text(stream, other.column, f"CAST({sql} AS VARCHAR)")
+    text = f"CAST({sql} AS VARCHAR)"
+    shown = shown_raw(stream, typed, item.field.name, text)
+    if shown != text:
+        return shown
     digits = digits_of(item.physical)
     whole = digits is not None and digits[1] == 0
     if whole or item.physical == "BOOLEAN" or is_nested(item.physical):
