@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock.model import Json
 from penstock.sources.files_root import Root
-from penstock.sources.formats.bytestream import STEP_BYTES, ByteStream, Damaged, decompressed
+from penstock.sources.formats.bytestream import ByteStream, Damaged, decompressed
 from penstock.sources.formats.delimited import DelimitedReader
 from penstock.sources.formats.jsondocument import JsonDocumentReader
 from penstock.sources.formats.kinds import HEAD_BYTES, compression_of, type_of
@@ -19,6 +19,9 @@ from penstock.sources.formats.ndjson import NdjsonReader
 from penstock.sources.formats.options import Format
 from penstock.sources.formats.parquet import ParquetReader
 from penstock.sources.formats.raw import BLOCK_BYTES, Failure, Part, RawWriter
+
+UNZIP_BYTES = 32 << 10
+"""What a fault in a zip file costs: what comes before it in one such step is not readable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,9 @@ class FileReader:
             for part in self._text(kind, stream, writer, at and at["at"]):
                 yield replace(part, resume=part.resume and {"type": kind, "at": part.resume})
         except Damaged as damage:
-            made, rows = writer.failures([Failure(1, f"{member.filename}: {damage}")], ())
+            named = str(damage).startswith(member.filename)
+            error = str(damage) if named else f"{member.filename}: {damage}"
+            made, rows = writer.failures([Failure(1, error)], ())
             yield Part(made, rows, writer.fields(()), None)
 
 
@@ -157,9 +162,9 @@ def _unzip(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]
                 done += len(data)
                 yield data
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise Damaged(f"corrupt zip after byte {done}: {error}") from None
+        raise Damaged(f"{member.filename}: corrupt zip after byte {done}: {error}") from None
 
 
 def _step(file: Any) -> bytes:
-    data: bytes = file.read(STEP_BYTES)
+    data: bytes = file.read(UNZIP_BYTES)
     return data

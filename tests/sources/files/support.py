@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from penstock.engine import quote
 from penstock.model import Field, Kind
 from penstock.pipeline import Load, SourceConfig, Stream
 from penstock.ports import Claims, Piece
@@ -53,9 +54,17 @@ class Read:
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    cursor = duckdb.connect().execute("SELECT * FROM read_parquet(?)", [str(path)])
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    """The rows of a raw file; times with a zone as text (fetching them needs pytz)."""
+    with duckdb.connect() as connection:
+        file = [str(path)]
+        columns = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", file).fetchall()
+        names = [column[0] for column in columns]
+        selected = ", ".join(
+            f"{quote(name)}::VARCHAR" if "ZONE" in kind else quote(name)
+            for name, kind, *_ in columns
+        )
+        rows = connection.execute(f"SELECT {selected} FROM read_parquet(?)", file).fetchall()
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def read_all(

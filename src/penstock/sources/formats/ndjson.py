@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from penstock.engine import RESERVED, literal
@@ -30,6 +30,9 @@ from penstock.sources.formats.text import UTF8_BOM, canonical, encoding_by_bom, 
 
 JSON = f"{RESERVED}json"
 SEPARATOR = "\x1f"
+EMPTY = '"JSON"'
+"""What DuckDB calls the structure of an object without keys."""
+REFUSED = "not JSON as DuckDB reads it"
 STRUCTURE = (
     # a record that nests too deeply must not reach json_structure, which recurses
     f"CASE WHEN strlen({JSON}) > {2 * MAX_DEPTH} AND strlen({JSON})"
@@ -80,29 +83,45 @@ class JsonBlock:
 
     def careful(self, items: Iterable[Item]) -> tuple[Path, int, tuple[Field, ...]]:
         """Records looked at one by one; those that are none are rows with an error."""
-        with Table(self._writer, (JSON,)) as table:
-            for item in items:
-                error = item.error or fault_of(item.text)
-                if error is None:
-                    table.add(item.number, [item.text], item.text)
-                else:
-                    table.fail(Failure(item.number, error, item.text))
-        path, rows = table.copy()
+        looked = [replace(item, error=item.error or fault_of(item.text)) for item in items]
+        path, rows = self._table(looked)
         fields = self._fields(path)
+        if fields is None:
+            # Python takes it for JSON and DuckDB does not: transform could not read it
+            refused = self._refused(path)
+            path.unlink()
+            looked = [
+                replace(item, error=item.error or REFUSED) if item.number in refused else item
+                for item in looked
+            ]
+            path, rows = self._table(looked)
+            fields = self._fields(path)
         assert fields is not None
         return path, rows, fields
+
+    def _table(self, items: Iterable[Item]) -> tuple[Path, int]:
+        with Table(self._writer, (JSON,)) as table:
+            for item in items:
+                if item.error is None:
+                    table.add(item.number, [item.text], item.text)
+                else:
+                    table.fail(Failure(item.number, item.error, item.text))
+        return table.copy()
+
+    def _refused(self, path: Path) -> set[int]:
+        rows = self._writer.connection.execute(
+            f"SELECT {LINE} FROM read_parquet(?) WHERE {JSON} IS NOT NULL AND {STRUCTURE} IS NULL",
+            [str(path)],
+        ).fetchall()
+        return {line for (line,) in rows}
 
     def items(self, items: Sequence[Item], block: bytes) -> tuple[Path, int, tuple[Field, ...]]:
         """Records of a block that are already apart: together if all are good, else one by one."""
         if is_loose(block):
             return self.careful(items)
-        with Table(self._writer, (JSON,)) as table:
-            for item in items:
-                if item.error is None and "\0" not in item.text:
-                    table.add(item.number, [item.text], item.text)
-                else:
-                    table.fail(Failure(item.number, item.error or "NUL byte", item.text))
-        path, rows = table.copy()
+        if any("\0" in item.text for item in items):
+            return self.careful(items)
+        path, rows = self._table(items)
         fields = self._fields(path)
         if fields is not None:
             return path, rows, fields
@@ -120,7 +139,11 @@ class JsonBlock:
         found = connection.execute(
             f"SELECT DISTINCT {STRUCTURE} FROM {table} WHERE {JSON} IS NOT NULL"
         ).fetchall()
-        structures = [text for (text,) in found if text is not None and text.startswith("{")]
+        structures = [
+            "{}" if text == EMPTY else text
+            for (text,) in found
+            if text is not None and (text == EMPTY or text.startswith("{"))
+        ]
         if len(structures) < len(found):
             return None
         structure = structure_of(structures)

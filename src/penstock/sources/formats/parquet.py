@@ -68,8 +68,9 @@ class ParquetReader:
                 f"SELECT file_row_number + 1 AS {LINE}, {selected} FROM {self._table}"
                 f" WHERE file_row_number >= {start} AND file_row_number < {end}"
             )
-        except duckdb_error() as error:
-            return self._failed(f"rows {start + 1} to {end}: {_said(error)}", fields, resume)
+        except duckdb_error() as failure:
+            error = f"rows {start + 1} to {end}: {_said(failure)}"
+            return self._failed(error, fields, resume, start + 1)
         return Part(path, rows, fields, resume)
 
     def _measure(self) -> tuple[int, int]:
@@ -85,9 +86,13 @@ class ParquetReader:
         return int(rows[0]), int(size[0] or 0)
 
     def _failed(
-        self, error: str, fields: tuple[Field, ...], resume: dict[str, Json] | None
+        self,
+        error: str,
+        fields: tuple[Field, ...],
+        resume: dict[str, Json] | None,
+        line: int = 1,
     ) -> Part:
-        path, rows = self._writer.failures([Failure(self._row + 1, error)], ())
+        path, rows = self._writer.failures([Failure(line, error)], ())
         return Part(path, rows, fields or self._writer.fields(()), resume)
 
 
