@@ -14,6 +14,7 @@ import pytest
 from penstock.pipeline import WarehouseConfig
 from penstock.ports import Warehouse
 from penstock.testing.warehouse_faults import Seen, WarehouseFaultContract, Watch
+from penstock.testing.warehouse_tables import WarehouseTableContract
 from penstock.testing.warehouses import WarehouseContract
 from penstock.warehouses.duckdb import DuckDBWarehouse
 from penstock.warehouses.postgres import PostgresWarehouse
@@ -98,7 +99,7 @@ def watch_postgres(warehouse: PostgresWarehouse, seen: Seen) -> Iterator[None]:
         yield
 
 
-class TestDuckDB(WarehouseContract, WarehouseFaultContract):
+class TestDuckDB(WarehouseContract, WarehouseTableContract, WarehouseFaultContract):
     @pytest.fixture
     def opener(self, tmp_path: Path) -> Callable[[], Warehouse]:
         return lambda: duckdb_at(tmp_path)
@@ -112,7 +113,7 @@ class TestDuckDB(WarehouseContract, WarehouseFaultContract):
         return lambda: duckdb.IOException("the disk is gone")
 
 
-class TestPostgres(WarehouseContract, WarehouseFaultContract):
+class TestPostgres(WarehouseContract, WarehouseTableContract, WarehouseFaultContract):
     orders = 4
 
     @pytest.fixture

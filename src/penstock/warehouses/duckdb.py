@@ -212,6 +212,8 @@ def _understood(error: Exception, where: str) -> PenstockError:
             why=why,
             fix="drop the index, load again, and create it anew",
         )
+    if isinstance(error, duckdb.ConversionException):
+        return Rejected("load rejected: a value does not fit its column", where=where, why=why)
     transient = (
         duckdb.TransactionException,
         duckdb.IOException,

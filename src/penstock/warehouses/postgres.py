@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _STAGE = "_penstock_stage"
+_TEXT = "_penstock_text"
 _NAME_BYTES = 63
 _TYPES = {"double": "double precision", "binary": "bytea", "varchar": "text"}
 _LOGICAL = {
@@ -391,27 +392,65 @@ class _Session:
             "adbc.ingest.target_db_schema": target.schema,
             "adbc.ingest.target_table": target.table,
         }
-        return self._ingest(place, columns, files)
+        return self._fill(self.table(target), place, columns, files)
 
     def stage(self, columns: Mapping[str, str], files: Sequence[Files]) -> str:
-        listed = ", ".join(f"{quote(n)} {self.type_name(t)}" for n, t in columns.items())
-        self.run(f"DROP TABLE IF EXISTS pg_temp.{_STAGE}")
-        self.run(f"CREATE TEMPORARY TABLE {_STAGE} ({listed})")
-        place = {"adbc.ingest.target_table": _STAGE, "adbc.ingest.temporary": "true"}
-        self._ingest(place, columns, files)
+        self._make_temporary(_STAGE, columns)
+        self._fill(_STAGE, _temporary(_STAGE), columns, files)
         self.run(f"ANALYZE {_STAGE}")
         return _STAGE
 
-    def _ingest(
-        self, place: Mapping[str, str], columns: Mapping[str, str], files: Sequence[Files]
+    def _fill(
+        self,
+        table: str,
+        place: Mapping[str, str],
+        columns: Mapping[str, str],
+        files: Sequence[Files],
     ) -> int:
+        """The files' rows are in the table.
+
+        Why: the driver shifts `infinity` like any moment, into the year 294247; columns that hold
+        one go as text through a table between.
+        """
+        select = select_staged(columns, files)
+        endless = self._endless(columns, select)
+        if not endless:
+            return self._copy(place, select)
+        as_text = {name: "varchar" if name in endless else columns[name] for name in columns}
+        self._make_temporary(_TEXT, as_text)
+        texts = ", ".join(
+            f"replace(CAST({quote(name)} AS VARCHAR), '(BC)', 'BC') AS {quote(name)}"
+            for name in endless
+        )
+        rows = self._copy(_temporary(_TEXT), f"SELECT * REPLACE ({texts}) FROM ({select})")
+        names = ", ".join(quote(name) for name in columns)
+        values = ", ".join(
+            f"CAST({quote(name)} AS {self.type_name(kind)})" for name, kind in columns.items()
+        )
+        self.run(f"INSERT INTO {table} ({names}) SELECT {values} FROM {_TEXT}")
+        return rows
+
+    def _endless(self, columns: Mapping[str, str], select: str) -> tuple[str, ...]:
+        """The columns in which `infinity` or `-infinity` stands."""
+        names = [n for n, kind in columns.items() if kind in ("date", "timestamp", "timestamptz")]
+        if not names:
+            return ()
+        any_endless = ", ".join(f"bool_or(isinf({quote(name)}))" for name in names)
+        found = self._engine.execute(f"SELECT {any_endless} FROM ({select})").fetchall()[0]
+        return tuple(name for name, is_endless in zip(names, found, strict=True) if is_endless)
+
+    def _make_temporary(self, name: str, columns: Mapping[str, str]) -> None:
+        listed = ", ".join(f"{quote(n)} {self.type_name(kind)}" for n, kind in columns.items())
+        self.run(f"DROP TABLE IF EXISTS pg_temp.{name}")
+        self.run(f"CREATE TEMPORARY TABLE {name} ({listed})")
+
+    def _copy(self, place: Mapping[str, str], select: str) -> int:
         import adbc_driver_manager
 
-        relation = self._engine.sql(select_staged(columns, files))
         statement = adbc_driver_manager.AdbcStatement(self._connection)
         try:
             statement.set_options(**place, **{"adbc.ingest.mode": "adbc.ingest.mode.append"})
-            statement.bind_stream(relation.__arrow_c_stream__())
+            statement.bind_stream(self._engine.sql(select).__arrow_c_stream__())
             return int(statement.execute_update())
         finally:
             statement.close()
@@ -455,6 +494,11 @@ def _with_decimals(
         )
         for row in rows
     )
+
+
+def _temporary(table: str) -> Mapping[str, str]:
+    """Where the driver puts rows: a temporary table."""
+    return {"adbc.ingest.target_table": table, "adbc.ingest.temporary": "true"}
 
 
 def _logical(name: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penstock.engine import RESERVED, literal, quote
+from penstock.errors import Rejected, Transient
 from penstock.model import Field, LoadRequest, Staged
 from penstock.warehouses.columns import duckdb_type, logical_type, plain
 
@@ -94,12 +95,27 @@ def wanted(request: LoadRequest, files: Sequence[Files]) -> dict[str, str]:
 
 
 def file_rows(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> dict[str, int]:
-    """Rows of each file, as its footer says."""
+    """Rows of each file, as its footer says.
+
+    Raises: Transient if a file is not there (it may be on its way, or its run closed meanwhile),
+    Rejected if one is no Parquet file.
+    """
+    import duckdb
+
     if not paths:
         return {}
-    found = connection.execute(
-        f"SELECT file_name, num_rows FROM parquet_file_metadata({_list(paths)})"
-    ).fetchall()
+    try:
+        found = connection.execute(
+            f"SELECT file_name, num_rows FROM parquet_file_metadata({_list(paths)})"
+        ).fetchall()
+    except (duckdb.IOException, duckdb.PermissionException) as error:
+        raise Transient("a staged file cannot be read now", why=str(error)) from error
+    except duckdb.InvalidInputException as error:
+        raise Rejected(
+            "load rejected: a staged file is damaged",
+            why=str(error),
+            fix="penstock replay, which makes it anew from raw",
+        ) from error
     return dict(found)
 
 
