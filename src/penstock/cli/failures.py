@@ -22,9 +22,23 @@ def redacted(text: str) -> str:
     return _PASSWORD.sub(r"\1\2***", _USER_IN_URL.sub(r"\1***@", text))
 
 
+def installing(text: str, prefix: Path | None = None) -> str:
+    """The text with `pip install` as it is done in the environment that this process runs in."""
+    prefix = Path(sys.prefix) if prefix is None else prefix
+    settings = prefix / "pyvenv.cfg"
+    line = f"{sys.executable} -m pip install "
+    if "pipx" in prefix.parts:
+        line = "pipx install --force "
+    elif ("uv", "tools") in zip(prefix.parts, prefix.parts[1:], strict=False):
+        line = "uv tool install "
+    elif settings.is_file() and re.search(r"(?m)^uv\s*=", settings.read_text("utf-8")):
+        line = f"uv pip install --python {sys.executable} "
+    return text.replace("pip install ", line)
+
+
 def explain(error: PenstockError, words: Sequence[str]) -> int:
     """The error stands on stderr, and with --json as the one document on stdout."""
-    print(redacted(str(error)), file=sys.stderr)
+    print(installing(redacted(str(error))), file=sys.stderr)
     if "--debug" in words:
         print(redacted("".join(traceback.format_exception(error))), file=sys.stderr)
     if "--json" in words:
@@ -44,7 +58,7 @@ def _as_json(error: PenstockError) -> dict[str, object]:
         "kind": kind,
         "problems": [
             {
-                name: redacted(getattr(problem, name))
+                name: installing(redacted(getattr(problem, name)))
                 for name in ("what", "where", "why", "fix")
                 if getattr(problem, name)
             }

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from penstock import __version__
+from penstock.cli.failures import stopped
 from penstock.errors import SpecError
 
 VERBS: Mapping[str, str] = {
@@ -62,6 +63,13 @@ class Verbs(TyperGroup):
         if args[0] in VERBS:
             return args[0], load_verb(args[0]), args[1:]
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """The verb has run; Ctrl-C ends it with a word of its own."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(stopped()) from None
 
 
 def load_verb(name: str) -> Any:

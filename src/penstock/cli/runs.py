@@ -54,7 +54,9 @@ def command(
         list_runs(file, env, select, exclude, limit, json)
 
 
-@app.command("list", context_settings=options.SETTINGS)
+@app.command(
+    "list", context_settings=options.SETTINGS, epilog=options.examples("penstock runs list")
+)
 def list_runs(
     file: options.File = options.FILE,
     env: options.Env = None,
@@ -84,7 +86,11 @@ def list_runs(
         )
 
 
-@app.command("show", context_settings=options.SETTINGS)
+@app.command(
+    "show",
+    context_settings=options.SETTINGS,
+    epilog=options.examples("penstock runs show 20261123T0600"),
+)
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or how it starts.")],
     file: options.File = options.FILE,

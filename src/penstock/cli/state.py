@@ -24,7 +24,9 @@ _FAMILIES = ("head", "plan", "waiting", "trigger", "claim", "unsettled", "genera
              "discarded", "held", "contract", "closing")  # fmt: skip
 
 
-@app.command("show", context_settings=options.SETTINGS)
+@app.command(
+    "show", context_settings=options.SETTINGS, epilog=options.examples("penstock state show")
+)
 def show(
     file: options.File = options.FILE,
     env: options.Env = None,

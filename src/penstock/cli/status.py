@@ -185,7 +185,7 @@ def _totals(workspace: Workspace, streams: Sequence[Stream]) -> Totals:
 def _print(found: Sequence[Finding], totals: Totals) -> None:
     if found:
         table(
-            ("", "stream", "", ""),
+            ("", "", "", ""),
             ((f.kind, f.stream, f.what, f"-> {f.type_this}") for f in found),
         )
     in_work = f" ({totals.in_flight} in work)" if totals.in_flight else ""

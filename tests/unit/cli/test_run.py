@@ -1,0 +1,129 @@
+"""`penstock run`, and what it shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Edit = Callable[[str, str], None]
+Cli = Callable[..., Any]
+
+
+def test_init_and_run_load_rows_and_say_where_they_are(shop: Path, cli: Cli) -> None:
+    ran = cli("run")
+    assert ran.code == 0
+    assert ran.out.splitlines()[0].split() == [
+        "stream", "read", "good", "quarantined", "filtered", "loaded", "took"
+    ]  # fmt: skip
+    assert ran.out.splitlines()[1].split()[:6] == ["orders", "8", "5", "3", "0", "+5"]
+    assert '1 bad row: orders.amount: not decimal(12,2), e.g. "12,5O" at orders_2026-11.csv:5' in (
+        ran.out
+    )
+    assert "look:  penstock quarantine show orders" in ran.out
+    assert 'query:  penstock query "select * from raw.orders limit 5"' in ran.out
+    asked = cli("query", "--json", "select count(*) as n, sum(amount) as total from raw.orders")
+    assert asked.json["rows"] == [{"n": 5, "total": "431.75"}]
+
+
+def test_a_second_run_says_that_nothing_is_new(loaded: Path, cli: Cli) -> None:
+    ran = cli("run")
+    assert ran.code == 0
+    assert "nothing new" in ran.out
+    assert ran.err == "orders: nothing new\n"
+
+
+def test_json_is_one_document_and_lies_in_the_reports_folder(shop: Path, cli: Cli) -> None:
+    report = cli("run", "--json").json
+    assert report["outcome"] == "done"
+    assert report["format"] == 1
+    [orders] = report["streams"]
+    assert orders["counts"] == {
+        "read": 8, "good": 5, "quarantined": 3, "filtered": 0, "deduplicated": 0
+    }  # fmt: skip
+    page = Path(report["page"])
+    assert "12,5O" in page.read_text("utf-8")
+    assert json.loads(page.with_suffix(".json").read_text("utf-8"))["streams"] == report["streams"]
+
+
+def test_plain_lines_tell_the_progress_where_nobody_watches(shop: Path, cli: Cli) -> None:
+    assert cli("run").err.splitlines() == [
+        "orders: reading 1 slice",
+        "orders: done, 8 rows read, 5 loaded",
+    ]
+
+
+def test_a_rejected_chunk_is_exit_3_with_the_reason(shop: Path, cli: Cli, edit: Edit) -> None:
+    edit("    load: {table: orders}", "    bad_rows: {max: 0%, but_at_least: 1}")
+    ran = cli("run")
+    assert ran.code == 3
+    assert "blocked" in ran.out
+    assert "orders: chunks are rejected" in ran.out
+    assert "8 rows wait in chunk orders/" in ran.out
+
+
+def test_a_source_that_fails_is_exit_1_and_the_other_stream_is_loaded(
+    shop: Path, cli: Cli, edit: Edit
+) -> None:
+    edit("sources:\n", "sources:\n  gone: {type: files, url: ./nowhere}\n")
+    edit("streams:\n", "streams:\n  lost: {from: {source: gone, files: '*.csv'}}\n")
+    report = cli("run", "--json")
+    assert report.code == 1
+    status = {stream["stream"]: stream["status"] for stream in report.json["streams"]}
+    assert status == {"lost": "failed", "orders": "done"}
+
+
+def test_full_refresh_reads_everything_again(loaded: Path, cli: Cli) -> None:
+    ran = cli("run", "--full-refresh", "--json")
+    [orders] = ran.json["streams"]
+    assert (ran.code, orders["read"], orders["swap"]) == (0, 8, True)
+    assert cli("query", "--csv", "select count(*) n from raw.orders").out == "n\n5\n"
+
+
+def test_what_is_selected_must_be_there(shop: Path, cli: Cli) -> None:
+    ran = cli("run", "--select", "ordres")
+    assert ran.code == 2
+    assert "orders" in ran.err
+    assert ran.out == ""
+
+
+def test_a_protected_environment_is_asked_for(shop: Path, cli: Cli, edit: Edit) -> None:
+    edit(
+        "sources:\n",
+        "environments:\n  prod: {protected: true}\n  dev: {default: true}\n\nsources:\n",
+    )
+    refused = cli("run", "--env", "prod")
+    assert refused.code == 2
+    assert "environment prod of shop is protected" in refused.err
+    assert cli("run", "--env", "prod", "--yes").code == 0
+
+
+def test_a_deleted_warehouse_stops_the_run_with_three_offers(loaded: Path, cli: Cli) -> None:
+    (loaded / "shop.duckdb").unlink()
+    stopped = cli("run")
+    assert stopped.code == 3
+    for offer in ("penstock replay --all", "penstock run --full-refresh", "penstock state adopt"):
+        assert offer in stopped.err
+
+
+def test_a_deleted_warehouse_comes_back_from_raw(loaded: Path, cli: Cli) -> None:
+    (loaded / "shop.duckdb").unlink()
+    (loaded / "uploads" / "orders_2026-11.csv").unlink()
+    assert cli("replay", "--all").code == 0
+    assert cli("query", "--csv", "select count(*) n from raw.orders").out == "n\n5\n"
+    assert cli("audit").code == 0
+    assert cli("run").code == 0
+
+
+def test_a_deleted_warehouse_comes_back_by_a_full_refresh(loaded: Path, cli: Cli) -> None:
+    (loaded / "shop.duckdb").unlink()
+    assert cli("run", "--full-refresh").code == 0
+    assert cli("query", "--csv", "select count(*) n from raw.orders").out == "n\n5\n"
+
+
+def test_a_warehouse_can_be_adopted_on_the_record(loaded: Path, cli: Cli) -> None:
+    (loaded / "shop.duckdb").unlink()
+    assert cli("state", "adopt", "--why", "rows live elsewhere").code == 0
+    assert cli("run").code == 0
+    assert "rows live elsewhere" in cli("logs").out
