@@ -56,11 +56,9 @@ def test_two_types_meet_in_the_narrowest_that_holds_both(
     assert join(right, left) == joined
 
 
-kinds = st.sampled_from(
-    ["boolean", "smallint", "integer", "bigint", "decimal(5,2)", "decimal(38,0)", "decimal(20,10)"]
-    + ["real", "double", "varchar", "varchar(4)", "varchar(9)", "json", "binary", "date", "time"]
-    + ["timestamp", "timestamptz"]
-)
+KINDS = """boolean smallint integer bigint decimal(5,2) decimal(38,0) decimal(20,10) real double
+    varchar varchar(4) varchar(9) json binary date time timestamp timestamptz"""
+kinds = st.sampled_from(KINDS.split())
 
 
 @given(kinds, kinds, kinds)
