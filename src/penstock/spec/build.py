@@ -38,7 +38,7 @@ _DURATIONS = ("statement_timeout",)
 
 
 def source_config(name: str, model: BaseModel, node: Node) -> SourceConfig:
-    """The source with its own options; durations among them are `…_s`, in seconds."""
+    """The source with its own options; durations among them are in seconds."""
     options = _options(model)
     return SourceConfig(
         name=name,
@@ -204,7 +204,7 @@ def _options(model: BaseModel, keep_none_in: tuple[str, ...] = ()) -> dict[str, 
         if value is None:
             continue
         if key in _DURATIONS:
-            options[f"{key}_s"] = duration_s(value)
+            options[key] = duration_s(value)
         else:
             options[key] = _bare(value, drop_none=key not in keep_none_in)
     return options

@@ -76,8 +76,6 @@ class S3Model(Model):
     access_key_id: AnyText | None = None
     secret_access_key: AnyText | None = None
     session_token: AnyText | None = None
-    path_style: Flag | None = Field(None, description="bucket in the path, not in the host name")
-    anonymous: Flag | None = Field(None, description="requests are not signed: public buckets")
 
 
 class FilesSourceModel(S3Model):
@@ -108,6 +106,8 @@ class DuckDBModel(Model):
 
     type: Literal["duckdb"]
     path: Text | None = Field(None, description="shop.duckdb, beside the pipeline file")
+    memory_mb: Positive | None = Field(None, description="what DuckDB holds, at most")
+    threads: Positive | None = None
 
 
 def _kind(value: Any) -> str:

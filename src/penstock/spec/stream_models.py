@@ -42,9 +42,9 @@ class FormatModel(Model):
     decimal: Literal[".", ","] | None = Field(None, description="decimal separator of numbers")
     thousands: Text | None = Field(None, max_length=1)
     null_values: Texts | None = Field(None, description="texts that mean NULL")
-    skip_lines: Count | None = Field(None, description="lines before the header")
+    skip_rows: Count | None = Field(None, description="lines before the header")
     comment: Text | None = Field(None, max_length=1)
-    compression: Literal["auto", "none", "gzip", "zstd", "zip"] | None = None
+    compression: Literal["none", "gzip", "zstd", "zip"] | None = None
     records: Text | None = Field(
         None, description="place of the records in a JSON file: data.items"
     )
