@@ -22,9 +22,7 @@ from penstock.transform import Preview, preview_chunk
 app = options.single()
 LOOK_ROWS = 10_000
 """Rows that are read at most, of which some are shown."""
-MASKED = "***"
 _SHOWN = ("rule", "column", "value", "reason", "position")
-Texts = tuple[tuple[str | None, ...], ...]
 
 
 @app.command(
@@ -87,19 +85,6 @@ def _preview(workspace: Workspace, stream: Stream, rows: int) -> Preview | None:
             )
 
 
-def raw_rows(stream: Stream, preview: Preview) -> Texts:
-    """The rows as they came, without what a mask hides."""
-    hidden = {column.source or column.name for column in stream.columns if column.mask}
-    whole = {"_penstock_json"} if hidden else set()
-    return tuple(
-        tuple(
-            MASKED if name in hidden | whole and value is not None else value
-            for name, value in zip(preview.raw_columns, row, strict=True)
-        )
-        for row in preview.raw
-    )
-
-
 def _print(stream: Stream, preview: Preview | None) -> None:
     if preview is None:
         say(f"{stream.name}: no rows")
@@ -112,7 +97,7 @@ def _print(stream: Stream, preview: Preview | None) -> None:
         "bold",
     )
     say("  before", "dim")
-    table(preview.raw_columns, raw_rows(stream, preview), indent=4)
+    table(preview.raw_columns, preview.raw, indent=4)
     say("  after", "dim")
     table([f"{column.name} {column.type}" for column in preview.columns], preview.good, indent=4)
     if preview.quarantined:
@@ -132,7 +117,7 @@ def _as_document(stream: Stream, preview: Preview | None) -> dict[str, object]:
         "counts": preview.counts,
         "rules": preview.rules,
         "columns": preview.columns,
-        "before": [dict(zip(before, row, strict=True)) for row in raw_rows(stream, preview)],
+        "before": [dict(zip(before, row, strict=True)) for row in preview.raw],
         "after": [dict(zip(columns, row, strict=True)) for row in preview.good],
         "quarantined": [dict(zip(bad, row, strict=True)) for row in preview.quarantined],
     }

@@ -1,7 +1,7 @@
 """The report of one `penstock run`: plain facts, with a stable JSON form.
 
 The JSON form is `codec.plain` of `RunReport`, under `"format": 1`: keys are added, never renamed
-or removed (docs/report.md; tests/golden/cli/report.json).
+or removed (docs/report.md).
 """
 
 from __future__ import annotations

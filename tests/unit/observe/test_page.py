@@ -55,12 +55,8 @@ def hostile(value: Any) -> Any:
         return HOSTILE
     if is_dataclass(value) and not isinstance(value, type):
         kept = ("stage", "status")
-        return replace(
-            value,
-            **{
-                f.name: hostile(getattr(value, f.name)) for f in fields(value) if f.name not in kept
-            },
-        )
+        names = [field.name for field in fields(value) if field.name not in kept]
+        return replace(value, **{name: hostile(getattr(value, name)) for name in names})
     return tuple(hostile(item) for item in value) if isinstance(value, tuple) else value
 
 
