@@ -48,7 +48,8 @@ class FileReader:
     def _file(
         self, path: str, version: str, writer: RawWriter, at: dict[str, Json] | None
     ) -> Iterator[Part]:
-        stream = ByteStream(self.root.chunks(path, version))
+        start = _seekable_to(at)
+        stream = ByteStream(self.root.chunks(path, version, start), start)
         if at is None:
             compression = compression_of(path, _head(stream), self.format)
         else:
@@ -56,7 +57,8 @@ class FileReader:
         if compression == "zip":
             yield from self._archive(path, version, writer, at)
             return
-        stream = ByteStream(decompressed(stream, compression))
+        if compression != "none":
+            stream = ByteStream(decompressed(stream, compression))
         kind = at["type"] if at else type_of(path, _head(stream), self.format)
         inner = at["at"] if at else None
         if kind == "parquet" and compression == "none":
@@ -135,6 +137,14 @@ class FileReader:
             error = str(damage) if named else f"{member.filename}: {damage}"
             made, rows = writer.failures([Failure(1, error)], ())
             yield Part(made, rows, writer.fields(()), None)
+
+
+def _seekable_to(at: dict[str, Json] | None) -> int:
+    """How far into the file reading can begin at once: to the place, where bytes are its text."""
+    if at is None or at["compression"] != "none" or at["type"] == "parquet":
+        return 0
+    offset: int = at["at"]["offset"] if at["at"]["encoding"] in (None, "utf-8") else 0
+    return offset
 
 
 def _head(stream: ByteStream) -> bytes:

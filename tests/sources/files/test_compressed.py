@@ -152,8 +152,13 @@ def test_a_stream_hands_over_sizes_as_asked_whatever_its_chunks() -> None:
     assert [stream.read(2), stream.read(3)] == [b"ab", b"cde"]
     stream.push_back(b"e")
     assert (stream.read(1), stream.at_end) == (b"e", False)
-    stream.skip(2)
-    assert (stream.read(9), stream.at_end, stream.damage) == (b"h", True, None)
+    assert (stream.read(9), stream.at_end, stream.damage) == (b"fgh", True, None)
+    stream = ByteStream([b"abc", b"def"])
+    stream.go_to(4)
+    assert stream.read(9) == b"ef"
+    stream = ByteStream([b"def"], start=3)
+    stream.go_to(4)
+    assert stream.read(9) == b"ef"
 
     def damaged() -> object:
         yield b"ab"

@@ -321,7 +321,7 @@ def files(draw: st.DrawFn) -> tuple[str, int]:
     return out.getvalue(), draw(st.integers(8, 80))
 
 
-@settings(max_examples=50, deadline=None, phases=[Phase.generate])
+@settings(max_examples=25, deadline=None, phases=[Phase.generate])
 @given(files())
 def test_pieces_of_any_size_together_are_the_file_and_any_resume_gives_the_rest(
     example: tuple[str, int],
@@ -350,7 +350,7 @@ def check_resumes(folder: Path, read: Read, block_bytes: int, **fmt: object) -> 
         assert lines == rows[sum(counts[: index + 1]) :]
 
 
-@settings(max_examples=50, deadline=None, phases=[Phase.generate])
+@settings(max_examples=25, deadline=None, phases=[Phase.generate])
 @given(st.text(st.sampled_from('ab,"\n\r\0x '), max_size=60), st.integers(5, 40))
 def test_any_text_at_all_is_read_alike_in_blocks_of_any_size(text: str, block_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -17,12 +17,13 @@ class Damaged(Exception):
 class ByteStream:
     """Bytes from an iterator of chunks, read in sizes that depend on nothing else.
 
-    Shape: after the end, `damage` says why the stream ended early, or is None.
+    Shape: after the end, `damage` says why the stream ended early, or is None. `start` is how
+    far into its text the chunks begin.
     Why: block boundaries, and with them chunks, must not depend on how a network delivers.
     """
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
+    def __init__(self, chunks: Iterable[bytes], start: int = 0) -> None:
+        self._chunks, self._start = iter(chunks), start
         self._rest: list[bytes] = []
         self._rest_bytes = 0
         self.damage: str | None = None
@@ -45,8 +46,9 @@ class ByteStream:
         self._rest.insert(0, data)
         self._rest_bytes += len(data)
 
-    def skip(self, size: int) -> None:
-        """The next read starts `size` bytes further on."""
+    def go_to(self, offset: int) -> None:
+        """The next read, the first of all, starts `offset` bytes into the text."""
+        size = offset - self._start
         while size > 0 and (data := self.read(min(size, STEP_BYTES))):
             size -= len(data)
 

@@ -129,7 +129,7 @@ class DelimitedReader:
             self._stream.push_back(start)
             encoding = encoding_by_bom(start) if place.offset == 0 else None
         self._set_encoding(encoding)
-        self._stream.skip(place.offset)
+        self._stream.go_to(place.offset)
         return self._open() if place.dialect is None else None
 
     def _set_encoding(self, encoding: str | None) -> None:

@@ -181,7 +181,7 @@ class JsonText:
         stream = self._stream
         if self.encoding != "utf-8":
             stream = ByteStream(to_utf8(stream, self.encoding))
-        stream.skip(self.offset)
+        stream.go_to(self.offset)
         if self.offset == 0:
             bom = stream.read(len(UTF8_BOM))
             if bom == UTF8_BOM:
