@@ -8,6 +8,7 @@ then acknowledges.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from penstock.model import (
     StreamKey,
     TargetDirty,
 )
-from penstock.ports import Delivery, Warehouse
+from penstock.ports import Delivery, Depth, Warehouse
 from penstock.runtimes.workspace import Workspace
 from penstock.settle import Done, Outcome, Reject, Retry, settle
 from penstock.stages.extract import Extract
@@ -43,6 +44,8 @@ BACKLOG = 6
 MAX_READS = 6
 """Times a slice is read from where it stopped before its stream has failed, this time."""
 POLL_S = 0.2
+GATHER_S = 2.0
+"""Time between two loads of a stream while more of it is on its way."""
 HEARTBEAT_S = 30.0
 MAX_BACKOFF_S = 20.0
 
@@ -211,6 +214,7 @@ class Workers:
 
     def _drain_hints(self, load: Load) -> None:
         idle = 0
+        loaded_at: dict[str, float] = {}
         while idle < 5 and not (self._stop.is_set() and idle):
             deliveries = self.workspace.queue.receive("load", 100)
             if not deliveries:
@@ -221,8 +225,19 @@ class Workers:
             by_stream: dict[str, list[Delivery]] = {}
             for delivery in deliveries:
                 by_stream.setdefault(delivery.body, []).append(delivery)
-            for same in by_stream.values():
+            for body, same in by_stream.items():
+                self._gather(loaded_at.get(body, 0.0))
                 self._settle(same, load)
+                loaded_at[body] = time.monotonic()
+
+    def _gather(self, loaded_at: float) -> None:
+        """A stream that was just loaded waits a moment for more chunks, while more are coming.
+
+        Why: a transaction a chunk costs half as much again as one for four (bench, orders).
+        """
+        while time.monotonic() - loaded_at < GATHER_S and self._is_busy():
+            if self._stop.wait(POLL_S / 4):
+                return
 
     def _settle(
         self, deliveries: Sequence[Delivery], stage: Callable[..., Iterable[Message]]
@@ -291,9 +306,12 @@ class Workers:
 
     def is_idle(self) -> bool:
         """Whether no message waits, is in flight, or is delayed, in this process or another."""
+        return not self._is_busy() and not _has_work(self.workspace.queue.depth("load"))
+
+    def _is_busy(self) -> bool:
+        """Whether slices are read or chunks transformed, by anybody."""
         names = [queue_of_source(source.name) for source in self.workspace.pipeline.sources]
-        depths = [self.workspace.queue.depth(name) for name in (*names, "transform", "load")]
-        return not any(depth.ready or depth.in_flight or depth.delayed for depth in depths)
+        return any(_has_work(self.workspace.queue.depth(name)) for name in (*names, "transform"))
 
     # ---- heartbeat
 
@@ -315,6 +333,10 @@ class Workers:
                 deliveries = list(self._in_hand.values())
             for delivery in deliveries:
                 self.workspace.queue.extend(delivery)
+
+
+def _has_work(depth: Depth) -> bool:
+    return bool(depth.ready or depth.in_flight or depth.delayed)
 
 
 def queue_of_source(name: str) -> str:

@@ -190,7 +190,7 @@ class _Writer:
         try:
             answer = self._connection.execute(
                 f"COPY (SELECT {columns} FROM {self._batch}) TO {literal(str(path.resolve()))} "
-                "(FORMAT parquet, COMPRESSION lz4, RETURN_STATS)"
+                "(FORMAT parquet, COMPRESSION lz4, DICTIONARY_SIZE_LIMIT 1, RETURN_STATS)"
             ).fetchone()
         except duckdb.ConversionException:
             if strange:
