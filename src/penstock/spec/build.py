@@ -159,7 +159,7 @@ def _expectation(model: ExpectationModel, line: int) -> Expectation:
         return Expectation(kind, {"columns": list(value)}, line)
     if kind == "expression":
         return Expectation(kind, {"sql": value}, line)
-    return Expectation(kind, _options(value, keep_none_in=("values",)), line)
+    return Expectation(kind, _options(value), line)
 
 
 def _assertions(model: StreamModel, node: Node) -> tuple[Assertion, ...]:
@@ -196,7 +196,7 @@ def _contract(model: SchemaContractModel | None) -> SchemaContract:
     )
 
 
-def _options(model: BaseModel, keep_none_in: tuple[str, ...] = ()) -> dict[str, Any]:
+def _options(model: BaseModel) -> dict[str, Any]:
     """The model's given keys in JSON's own types, durations in seconds."""
     given = model.model_dump(by_alias=True)
     options: dict[str, Any] = {}
@@ -206,11 +206,11 @@ def _options(model: BaseModel, keep_none_in: tuple[str, ...] = ()) -> dict[str, 
         if key in _DURATIONS:
             options[key] = duration_s(value)
         else:
-            options[key] = _bare(value, drop_none=key not in keep_none_in)
+            options[key] = _bare(value)
     return options
 
 
-def _bare(value: Any, *, drop_none: bool = True) -> Any:
+def _bare(value: Any) -> Any:
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):
@@ -218,7 +218,7 @@ def _bare(value: Any, *, drop_none: bool = True) -> Any:
     if isinstance(value, float):
         return float(value)
     if isinstance(value, dict):
-        return {k: _bare(v) for k, v in value.items() if not (drop_none and v is None)}
+        return {k: _bare(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_bare(item) for item in value]
     return value
