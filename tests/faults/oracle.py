@@ -13,7 +13,7 @@ from penstock.engine import literal
 from penstock.model import ChunkId, Commit, Link, Plan, StreamKey, Target
 from penstock.stages.audit import audit_stream
 from penstock.stages.hands import given_up
-from penstock.stages.state import read_head, read_plans, read_wanted
+from penstock.stages.state import read_head, read_plans, read_wanted, unsettled_plans
 
 if TYPE_CHECKING:
     from tests.faults.simulation import Simulation
@@ -85,8 +85,8 @@ class Oracle:
 
     def _check_nothing_waits(self) -> None:
         journal = self.simulation.journal.inner
-        for entry in journal.scan(layout.unsettled_entries(KEY)):
-            self.fail(f"a run stays unsettled for ever: {entry.key}")
+        for plan in unsettled_plans(journal, KEY):
+            self.fail(f"run {plan.run_id} stays unsettled for ever")
         for entry in journal.scan(layout.waiting_entries(KEY)):
             if journal.read(layout.trigger_entry(KEY, entry.value["id"])) is None:
                 self.fail(f"a trigger waits for ever: {entry.value['id']}")

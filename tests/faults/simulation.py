@@ -159,6 +159,7 @@ class Simulation:
                 self._go()
                 self.oracle.check_end()
             finally:
+                self.lockstep.workers += self.asleep
                 for worker in list(self.lockstep.workers):
                     self.lockstep.kill(worker)
                 self.warehouse.close()

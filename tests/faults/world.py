@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from penstock.model import Closing, Json, LoadRequest, Receipt
 from penstock.ports import Delivery, Depth, Entry, StoredObject
 from penstock.testing.clock import ManualClock
 from penstock.testing.memory import MemoryJournal, MemoryStore
-from penstock.warehouses.duckdb import DuckDBWarehouse
+from penstock.warehouses.duckdb import _CATALOG, DuckDBWarehouse
 from tests.faults.lockstep import Lockstep
 from tests.faults.source import Row, ScriptedSource
 
@@ -174,6 +176,11 @@ class SteppedWarehouse(DuckDBWarehouse):
         super().__init__(Path(":memory:"), memory_mb=64, threads=1)
         self._lockstep, self._say = lockstep, say
         self.changes = 0
+
+    def open(self, read_only: bool = False) -> None:
+        """Opened as ever, but for the file, which is none."""
+        self._database = duckdb.connect(config={"threads": 1, "memory_limit": "64MB"})
+        self._database.execute(f"ATTACH ':memory:' AS {_CATALOG}")
 
     @contextmanager
     def _session(self, where: str = "") -> Iterator[Any]:
