@@ -139,6 +139,8 @@ class Plan:
     cursor_before: Json = None
     swap: bool = False
     """Load as one replacement, once every chunk is staged: replace, refresh, re-upload."""
+    asserted: bool = False
+    """Load nothing before every chunk is staged and the stream's assertions hold."""
     scope: Literal["table", "files"] = "table"
     """What a swap replaces: every row of a lower seq, or those of the claimed paths."""
     by_hand: ByHand | None = None

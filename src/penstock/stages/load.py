@@ -117,8 +117,7 @@ class Load:
             return True
         key = layout.held_entry(state.plan.key, state.plan.seq)
         entry = self.journal.read(key)
-        made_of = sorted(f"{chunk} g{state.wanted(chunk).number}" for chunk in state.links)
-        if entry is not None and entry.value["made_of"] == made_of:
+        if entry is not None and entry.value["made_of"] == state.made_of:
             return False
         with TemporaryDirectory(dir=self.folder) as folder:
             paths = [
@@ -128,7 +127,7 @@ class Load:
             ]
             failures = check_assertions(stream, paths, state.counts, Path(folder))
         if failures:
-            value = {"made_of": made_of, "failures": [codec.plain(item) for item in failures]}
+            value = {"made_of": state.made_of, "failures": [codec.plain(item) for item in failures]}
             self.journal.swap(key, value, entry.version if entry else None)
             return False
         if entry is not None:

@@ -100,6 +100,7 @@ class Planner:
             contract_version=contract.version if contract else 0,
             cursor_before=head.cursor,
             swap=reads_all or window.replaces,
+            asserted=bool(self.stream.asserts),
             scope="table" if reads_all else "files",
         )
         self.journal.swap(layout.unsettled_entry(key, plan.seq), {"run_id": plan.run_id}, None)

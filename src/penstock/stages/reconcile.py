@@ -27,6 +27,7 @@ from penstock.stages.state import (
     read_chain,
     read_contract,
     read_head,
+    read_plan,
     read_run,
     read_wanted,
     unsettled_plans,
@@ -39,16 +40,50 @@ def reconcile(journal: Journal, store: Store, key: StreamKey, digest: str) -> It
     Shape: `digest` is today's pipeline file: a chunk that was rejected under another one is
     wanted again, in its next generation.
     """
+    head, _ = read_head(journal, key)
+    by_hand = read_plan(journal, key, head.seq) if head.open else None
+    if by_hand is not None and by_hand.by_hand is not None:
+        yield from finish(journal, store, by_hand)
     for plan in unsettled_plans(journal, key):
+        head, _ = read_head(journal, key)
         state = read_run(journal, store, plan)
-        if state.closing is not None:
+        if state.closing is not None or (head.seq > plan.seq and not state.complete):
+            _forget(journal, plan)
             continue
         yield from _unextracted(journal, store, state)
         yield from _untransformed(journal, state, digest)
-        head, _ = read_head(journal, key)
-        is_open = head.open and head.seq == plan.seq
-        if state.unloaded or (state.settled and not is_open):
+        if _may_load(journal, state):
             yield TargetDirty(key, plan.digest)
+
+
+def _forget(journal: Journal, plan: Plan) -> None:
+    """The run is closed, or was given up by hand: there is nothing to do for it.
+
+    Why: who gave it up, or closed it while another wanted it again, may have died before it took
+    it off the list. The head is read before the chains: a run that is incomplete after the head
+    has gone on will never be complete.
+    """
+    entry = journal.read(layout.unsettled_entry(plan.key, plan.seq))
+    if entry is not None:
+        journal.remove(entry.key, entry.version)
+
+
+def _may_load(journal: Journal, state: RunState) -> bool:
+    """Whether a loader would find something to do.
+
+    Why: a hint for a run that waits for a rejected chunk, or for an assertion to hold, would come
+    again for ever.
+    """
+    plan = state.plan
+    head, _ = read_head(journal, plan.key)
+    is_open = head.open and head.seq == plan.seq
+    if state.settled:
+        return not is_open
+    if not state.unloaded or not (plan.swap or plan.asserted):
+        return bool(state.unloaded)
+    held = journal.read(layout.held_entry(plan.key, plan.seq))
+    is_held = held is not None and held.value["made_of"] == state.made_of
+    return not is_open and state.complete and not state.unstaged and not is_held
 
 
 def _unextracted(journal: Journal, store: Store, state: RunState) -> Iterator[Message]:

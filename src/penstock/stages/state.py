@@ -61,6 +61,11 @@ class RunState:
         return [chunk for chunk in self.commits if not self.is_received(chunk)]
 
     @property
+    def made_of(self) -> list[str]:
+        """Every chunk in its wanted generation: what assertions over the run were checked on."""
+        return sorted(f"{chunk} g{self.wanted(chunk).number}" for chunk in self.links)
+
+    @property
     def settled(self) -> bool:
         return self.complete and all(self.is_received(chunk) for chunk in self.links)
 
@@ -110,10 +115,13 @@ def read_contract(journal: Journal, key: StreamKey) -> Contract | None:
 
 
 def unsettled_plans(journal: Journal, key: StreamKey) -> Iterator[Plan]:
-    """The plans of runs whose chunks are not all received yet, oldest first."""
+    """The plans of runs whose chunks are not all received yet, oldest first.
+
+    Why: a planner lists the seq it is about to take, and may lose it to a head moved by hand.
+    """
     for entry in journal.scan(layout.unsettled_entries(key)):
         plan = read_plan(journal, key, int(entry.key.rsplit("/", 1)[1]))
-        if plan is not None:
+        if plan is not None and plan.by_hand is None:
             yield plan
 
 
