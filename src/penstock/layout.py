@@ -106,6 +106,10 @@ def waiting_entry(key: StreamKey, trigger_id: str) -> str:
     return f"waiting/{key}/{_short(trigger_id)}"
 
 
+def trigger_entries(key: StreamKey) -> str:
+    return f"trigger/{key}/"
+
+
 def trigger_entry(key: StreamKey, trigger_id: str) -> str:
     return f"trigger/{key}/{_short(trigger_id)}"
 

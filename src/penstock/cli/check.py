@@ -15,7 +15,7 @@ from penstock.cli.failures import redacted
 from penstock.cli.opened import chosen, opened
 from penstock.cli.show import as_json, document, say, table
 from penstock.errors import PenstockError, Problem, SpecError
-from penstock.pipeline import Pipeline
+from penstock.pipeline import Pipeline, Stream
 from penstock.runtimes.workspace import Workspace
 from penstock.spec.check import warnings
 from penstock.spec.resolve import load_pipeline
@@ -113,7 +113,10 @@ def _answers(
         yield _streams_answer(workspace)
 
 
-def _picked(workspace: Workspace, select: list[str] | None, exclude: list[str] | None):  # type: ignore[no-untyped-def]
+def _picked(
+    workspace: Workspace, select: list[str] | None, exclude: list[str] | None
+) -> tuple[Stream, ...]:
+    """The streams by the file alone where that is enough, else as the sources have them."""
     try:
         return chosen(workspace.pipeline.streams, select, exclude)
     except SpecError:

@@ -11,7 +11,7 @@ from penstock.errors import Problem
 from penstock.model import Json, Plan, StreamKey, Window
 from penstock.observe.report import Trouble
 from penstock.runtimes.workspace import Workspace
-from penstock.stages.state import RunState, read_head, unsettled_plans
+from penstock.stages.state import RunState, read_head, read_plan, unsettled_plans
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +81,28 @@ def troubles_of(workspace: Workspace, state: RunState) -> Iterator[Trouble]:
 def fresh_at(workspace: Workspace, key: StreamKey) -> datetime | None:
     """The newest moment whose rows are sure to be loaded; None before the first load.
 
-    Shape: with runs at work, what the oldest of them started from. Else the cursor where it is
-    a moment, but never before the last time that the source said there is nothing newer.
+    Shape: with runs at work, where the oldest of them started. Else the cursor where that is a
+    moment, or when the newest run was planned; or later, when a source said: nothing new.
     """
     oldest = next(unsettled_plans(workspace.journal, key), None)
     head, _ = read_head(workspace.journal, key)
+    if oldest is not None:
+        return moment_of(oldest.cursor_before) or _planned_at(workspace, key, oldest.seq - 1)
     if head.seq == 0:
         return None
-    if oldest is not None:
-        return moment_of(oldest.cursor_before) or _before(workspace, key, oldest)
-    answered = [entry.changed_at for entry in workspace.journal.scan(f"trigger/{key}/")]
-    moments = [moment for moment in (moment_of(head.cursor), *answered) if moment is not None]
-    return max(moments, default=None)
+    until = moment_of(head.cursor) or _planned_at(workspace, key, head.seq)
+    answered = [
+        entry.changed_at
+        for entry in workspace.journal.scan(layout.trigger_entries(key))
+        if not entry.value["run_id"]
+    ]
+    return max((moment for moment in (until, *answered) if moment is not None), default=None)
 
 
-def _before(workspace: Workspace, key: StreamKey, plan: Plan) -> datetime | None:
-    """When the run before this one was planned."""
-    entry = workspace.journal.read(layout.plan_entry(key, plan.seq - 1))
-    return codec.read(Plan, entry.value).planned_at if entry else None
+def _planned_at(workspace: Workspace, key: StreamKey, seq: int) -> datetime | None:
+    """When that run was planned; None for none, and for a change by hand."""
+    plan = read_plan(workspace.journal, key, seq)
+    return plan.planned_at if plan is not None and plan.by_hand is None else None
 
 
 def moment_of(cursor: Json) -> datetime | None:

@@ -21,6 +21,7 @@ from penstock.runtimes.run import run
 from penstock.runtimes.workspace import Workspace
 
 app = options.single()
+MOST_REPORTS = 200
 
 
 @app.command(
@@ -79,10 +80,16 @@ def _run(
 
 
 def write_report(report: RunReport, folder: Path) -> Path:
-    """The report stands in the folder as JSON and as one HTML page; the page's path."""
+    """The report stands in the folder as JSON and as one HTML page; the page's path.
+
+    Shape: the folder keeps the newest `MOST_REPORTS`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{report.started_at:%Y%m%dT%H%M%S-%f}"
     (folder / f"{name}.json").write_text(report_text(report), encoding="utf-8")
     page = folder / f"{name}.html"
     page.write_text(render(report), encoding="utf-8")
+    for kind in ("html", "json"):
+        for old in sorted(folder.glob(f"*.{kind}"))[:-MOST_REPORTS]:
+            old.unlink(missing_ok=True)
     return page

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from penstock.cli.run import MOST_REPORTS, write_report
+from penstock.observe.report import RunReport
 
 Edit = Callable[[str, str], None]
 Cli = Callable[..., Any]
@@ -127,3 +134,53 @@ def test_a_warehouse_can_be_adopted_on_the_record(loaded: Path, cli: Cli) -> Non
     assert cli("state", "adopt", "--why", "rows live elsewhere").code == 0
     assert cli("run").code == 0
     assert "rows live elsewhere" in cli("logs").out
+
+
+def test_only_the_newest_reports_are_kept(tmp_path: Path) -> None:
+    for day in range(1, 4):
+        for hour in range(24):
+            for part in range(4):
+                (tmp_path / f"202601{day:02d}T{hour:02d}{part}000-000000.html").touch()
+    report = RunReport(
+        "p", "default", "0", "duckdb", "./data", datetime(2026, 11, 23, tzinfo=UTC), 0, ()
+    )
+    page = write_report(report, tmp_path)
+    assert len(list(tmp_path.glob("*.html"))) == MOST_REPORTS
+    assert page.exists()
+    assert page.with_suffix(".json").exists()
+
+
+def test_ctrl_c_stops_a_run_and_the_next_one_goes_on(shop: Path, cli: Cli) -> None:
+    rows = "".join(f"{n},Nora,1.00,2026-12-01 10:00:00,NO\n" for n in range(400_000))
+    head = "id,customer,amount,ordered_at,country\n"
+    (shop / "uploads" / "orders_2026-12.csv").write_text(head + rows, "utf-8")
+    words = "import sys; from penstock.cli import main; sys.exit(main(['run']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate()
+    assert first.startswith("orders: reading")
+    assert "nothing is lost: penstock run goes on from here" in rest
+    assert "Traceback" not in rest
+    assert process.returncode == 130
+    assert cli("run").code == 0
+    assert cli("query", "--csv", "select count(*) n from raw.orders").out == "n\n400005\n"
+    assert cli("audit", "--final").code == 0
+
+
+def test_three_runs_at_once_double_and_lose_nothing(shop: Path, cli: Cli) -> None:
+    words = "import sys; from penstock.cli import main; sys.exit(main(['run', '--json']))"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+    assert cli("query", "--csv", "select count(*) n from raw.orders").out == "n\n5\n"
+    assert cli("audit", "--final").code == 0
