@@ -282,10 +282,8 @@ def cheap_order(session: Session, relation: Relation) -> tuple[tuple[PgColumn, .
     Why: an order lets a reader go on where another died, but an index that does not follow the
     heap costs a random read per row.
     """
-    if relation.oid is None:
-        return (), "read in no order: a query has no key that the database vouches for"
     if not relation.order:
-        return (), "read in no order: no primary key that could order it"
+        return (), "read in no order: there is no primary key of the database's own to order by"
     key = ", ".join(column.name for column in relation.order)
     if 0 <= relation.rows_estimate < _SMALL_ROWS:
         return relation.order, f"read in the order of {key}, so that it can go on where it stopped"

@@ -270,8 +270,8 @@ class Session:
         Why: set by statements, not by the `options` start-up parameter, which poolers refuse.
         """
         try:
-            import adbc_driver_manager
-            import adbc_driver_postgresql
+            import adbc_driver_manager  # noqa: F401
+            import adbc_driver_postgresql  # noqa: F401
             import nanoarrow  # noqa: F401
         except ImportError as error:
             raise SpecError(
@@ -280,6 +280,16 @@ class Session:
                 why=str(error),
                 fix="pip install 'penstock[postgres]'",
             ) from error
+        try:
+            self._connect()
+        except PenstockError:
+            self.close()
+            raise
+
+    def _connect(self) -> None:
+        import adbc_driver_manager
+        import adbc_driver_postgresql
+
         with self.reported():
             self._database = adbc_driver_manager.AdbcDatabase(
                 driver=adbc_driver_postgresql._driver_path(),  # noqa: SLF001

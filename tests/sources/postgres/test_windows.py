@@ -108,7 +108,7 @@ def test_a_transaction_that_only_began_holds_the_window_back_too(orders: Any, sh
 
 def test_a_reader_of_ours_holds_nothing_back(orders: Any, shop: Any, make_shop: Any) -> None:
     """A long full read must not stop the increments of other streams."""
-    stream = shop.stream(table=None, query="SELECT generate_series(1, 3000000) AS n")
+    stream = shop.stream(table=None, query="SELECT generate_series(1, 30000000) AS n")
     (part,) = shop.plan(stream).slices
     pieces = shop.source.read(stream, part, None, shop.folder)
     next(pieces)
