@@ -115,7 +115,10 @@ class Oracle:
                 body = ever.get(layout.link_key(KEY, chunk))
                 if body is None:
                     break
-                yield codec.from_json(Link, body)
+                link = codec.from_json(Link, body)
+                yield link
+                if link.last:
+                    break
                 number += 1
 
     def _commit(self, plan: Plan, chunk: ChunkId) -> Commit:

@@ -50,7 +50,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mode", choices=[*get_args(Mode), "all"], default="all")
     parser.add_argument("--seeds", default="0:200")
-    parser.add_argument("--keep-on", action="store_true", help="count violations, show the shortest")
+    parser.add_argument(
+        "--keep-on", action="store_true", help="count violations, show the shortest"
+    )
     options = parser.parse_args()
     start, _, stop = options.seeds.partition(":")
     seeds = range(int(start), int(stop)) if stop else range(int(start), int(start) + 1)
@@ -61,6 +63,7 @@ def main() -> int:
         began = time.monotonic()
         for seed, broken in violations(mode, seeds):
             kinds[str(broken.trace[-1][1])[:70]] += 1
+            print(f"{mode} seed {seed}: {broken.trace[-1][1]}", file=sys.stderr)
             if worst is None or len(broken.trace) < len(worst[1].trace):
                 worst = (seed, broken)
             if not options.keep_on:

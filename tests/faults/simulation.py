@@ -6,7 +6,7 @@ import random
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ from penstock.stages.reconcile import reconcile, regenerate
 from penstock.stages.state import read_head, read_plans, read_run
 from penstock.testing.clock import ManualClock
 from penstock.testing.memory import MemoryJournal, MemoryStore
+from tests.faults import quick
 from tests.faults.lockstep import Crew, Lockstep, Verdict, Worker
 from tests.faults.oracle import Oracle
 from tests.faults.source import LAG, Mode, ScriptedSource, Table
@@ -60,6 +61,7 @@ class Settings:
     by_open_transactions: bool
     has_cursor: bool
     faults: frozenset[str]
+    real_transform: bool
 
     @staticmethod
     def drawn(mode: Mode, random_: random.Random) -> Settings:
@@ -71,13 +73,21 @@ class Settings:
             random_.random() < 0.5,
             mode == "append" or (mode == "merge" and random_.random() < 0.8),
             frozenset(f for f in sorted(FAULTS) if not few or random_.random() < 0.4),
+            random_.random() < 0.1,
         )
 
 
 class Simulation:
     """One schedule: `run` raises Violation, and `trace` tells what happened."""
 
-    def __init__(self, seed: int, mode: Mode, connection: duckdb.DuckDBPyConnection, crew: Crew, **options: Any) -> None:
+    def __init__(
+        self,
+        seed: int,
+        mode: Mode,
+        connection: duckdb.DuckDBPyConnection,
+        crew: Crew,
+        **options: Any,
+    ) -> None:
         self.random = random.Random(f"{seed} {mode}")
         self.settings = replace(Settings.drawn(mode, self.random), **options)
         self.connection = connection
@@ -190,10 +200,12 @@ class Simulation:
         def uuid4() -> uuid.UUID:
             return uuid.UUID(int=self.random.getrandbits(128), version=4)
 
-        with (
-            mock.patch("penstock.stages.transform.connect", connect),
-            mock.patch("uuid.uuid4", uuid4),
-        ):
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch("penstock.stages.transform.connect", connect))
+            stack.enter_context(mock.patch("uuid.uuid4", uuid4))
+            if not self.settings.real_transform:
+                name = "penstock.stages.transform.transform_chunk"
+                stack.enter_context(mock.patch(name, quick.transform_chunk))
             yield
 
     def _go(self) -> None:
@@ -336,9 +348,7 @@ class Simulation:
         queue, body = self.queue.letters[name]
         delivery = Delivery(queue, name, body, name, 1, self.clock.now())
         kind = queue.partition(".")[0]
-        worker = self.spawn(
-            kind, lambda: self.workers._settle([delivery], self.stages[queue])
-        )
+        worker = self.spawn(kind, lambda: self.workers._settle([delivery], self.stages[queue]))
         self.say(worker.name, "takes", _told(codec.unpack(body)))
         return worker
 
@@ -388,7 +398,9 @@ class Simulation:
         try:
             act()
         except Transient as error:
-            self.say(f"{self.lockstep.current.name if self.lockstep.current else ''} gives up: {error.what}")
+            self.say(
+                f"{self.lockstep.current.name if self.lockstep.current else ''} gives up: {error.what}"
+            )
 
     def _collect(self) -> None:
         def act() -> None:

@@ -32,9 +32,7 @@ class SteppedJournal:
         return self.lockstep.call(f"journal read {key}", lambda: self.inner.read(key))
 
     def swap(self, key: str, value: Json, expected: int | str | None) -> bool:
-        return self.lockstep.call(
-            f"journal swap {key}", lambda: self._swap(key, value, expected)
-        )
+        return self.lockstep.call(f"journal swap {key}", lambda: self._swap(key, value, expected))
 
     def _swap(self, key: str, value: Json, expected: int | str | None) -> bool:
         swapped = self.inner.swap(key, value, expected)
@@ -66,7 +64,7 @@ class SteppedJournal:
 
 @dataclass
 class SteppedStore:
-    """Shape: `ever` has every object that was ever stored, `rows` the rows of each raw file."""
+    """Shape: `ever` has what was first stored under each name (again, only after gc), `rows` the rows of each raw file."""
 
     inner: MemoryStore
     lockstep: Lockstep
@@ -81,8 +79,14 @@ class SteppedStore:
     def _create(self, key: str, body: bytes) -> bool:
         created = self.inner.create(key, body)
         if created:
-            self.ever[key] = body
-        self.say(_who(self.lockstep), "creates", key, self._shown(key, body), "" if created else "- in vain")
+            self.ever.setdefault(key, body)
+        self.say(
+            _who(self.lockstep),
+            "creates",
+            key,
+            self._shown(key, body),
+            "" if created else "- in vain",
+        )
         return created
 
     def _shown(self, key: str, body: bytes) -> str:
@@ -100,7 +104,7 @@ class SteppedStore:
 
     def _adopt(self, path: Path, key: str) -> None:
         self.inner.adopt(path, key)
-        self.ever[key] = self.inner.read(key) or b""
+        self.ever.setdefault(key, self.inner.read(key) or b"")
         if path in self.source.pieces:
             self.rows[key] = self.source.pieces[path]
 
@@ -111,9 +115,7 @@ class SteppedStore:
         return self.lockstep.call(f"store fetch {key}", lambda: self.inner.fetch(key, folder))
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        yield from self.lockstep.call(
-            f"store list {prefix}", lambda: list(self.inner.list(prefix))
-        )
+        yield from self.lockstep.call(f"store list {prefix}", lambda: list(self.inner.list(prefix)))
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
