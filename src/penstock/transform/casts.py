@@ -182,7 +182,7 @@ def _exact_from_text(text: str, to: Logical) -> str:
     """
     scale = to.scale
     fraction = rf"(?:\.[0-9]{{0,{scale}}}0*)?" if scale else r"(?:\.0*)?"
-    bare = rf"|\.[0-9]{{1,{scale}}}0*" if scale else ""
+    bare = rf"|\.[0-9]{{1,{scale}}}0*" if scale else r"|\.0+"
     plain = rf"\s*[-+]?(?:[0-9]+{fraction}{bare})\s*"
     digits = rf"length(regexp_extract({text}, '\.([0-9]*?)0*[eE]', 1))"
     exponent = rf"CAST(regexp_extract({text}, '[eE]([-+]?[0-9]+)', 1) AS INTEGER)"

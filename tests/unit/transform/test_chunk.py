@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock.errors import Rejected
+from penstock.engine import connect
+from penstock.errors import Rejected, Transient
 from penstock.model import Contract, Counts, Field
 from penstock.pipeline import BadRows, Column, Expectation, Step
 from penstock.transform.determinism import VOLATILE
@@ -373,6 +374,7 @@ def test_empty_text_of_a_file_is_null_where_a_type_is_wanted(bench: Bench) -> No
     )
     assert made.column("amount") == [None, None]
     assert made.column("country") == ["", None]
+    assert made.quarantined == []
 
 
 def test_empty_text_of_a_database_is_no_number(bench: Bench) -> None:
@@ -434,6 +436,28 @@ def test_json_records_are_typed_flattened_and_kept_exact(bench: Bench) -> None:
     assert made.column("price") == ["1.100000000", "12345678901234567890.123456789"]
     [bad] = made.quarantined
     assert (bad["column"], bad["position"], bad["row"]) == ("id", "a.ndjson:3", records[2])
+
+
+def test_a_raw_column_may_have_the_name_of_the_row_number(bench: Bench) -> None:
+    made = bench.run(
+        stream(write="merge", primary_key=("file_row_number",)),
+        bench.raw("SELECT 5 AS file_row_number"),
+        bench.fields(file_row_number="integer"),
+    )
+    assert (made.good[0]["file_row_number"], made.good[0]["_penstock_row"]) == ("5", "0")
+
+
+def test_a_chunk_that_memory_is_too_small_for_is_tried_again_later(bench: Bench) -> None:
+    raw = bench.raw("SELECT range AS n, uuid()::VARCHAR AS x FROM range(200000)")
+    with (
+        connect([bench.folder], memory_mb=20) as connection,
+        pytest.raises(Transient, match="transform stopped: Out of Memory"),
+    ):
+        Bench(bench.folder, connection).run(
+            stream(steps=(Step("dedupe", {"by": ["x"], "keep": "last"}),)),
+            raw,
+            bench.fields(n="bigint", x="varchar"),
+        )
 
 
 def test_staged_files_hold_nothing_that_bulk_loading_refuses(bench: Bench) -> None:
