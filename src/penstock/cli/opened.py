@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -17,6 +16,7 @@ from penstock.errors import PenstockError, Rejected, SpecError, Transient
 from penstock.model import Plan
 from penstock.pipeline import Pipeline, Stream
 from penstock.ports import Warehouse
+from penstock.runtimes.replay import known_pipeline
 from penstock.runtimes.workspace import Workspace, open_workspace
 from penstock.spec.resolve import load_pipeline
 from penstock.spec.streams import select as select_streams
@@ -118,19 +118,15 @@ def chosen(
 def streams_with_state(workspace: Workspace) -> tuple[Stream, ...]:
     """Every stream of the file and of the journal, without asking a source.
 
-    Shape: a stream of a pattern is known once it has run; it is as its newest run had it.
+    Shape: patterns and write modes are as earlier runs found them; a stream of a pattern is known
+    once it has run, and one that left the file is as its newest run had it.
     """
     named = {stream.name: stream for stream in workspace.pipeline.streams if not stream.tables}
-    patterns = [stream for stream in workspace.pipeline.streams if stream.tables]
     if workspace.warehouse_id() is None:
         return tuple(named.values())
+    named |= {stream.name: stream for stream in known_pipeline(workspace).streams}
     for name in workspace.known_streams():
-        if name in named:
-            continue
-        pattern = next((p for p in patterns if name.startswith(f"{p.name}.")), None)
-        found = _as_planned(workspace, name)
-        if found is None and pattern is not None:
-            found = replace(pattern, name=name, tables=())
+        found = None if name in named else _as_planned(workspace, name)
         if found is not None:
             named[name] = found
     return tuple(named.values())

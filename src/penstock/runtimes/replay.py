@@ -14,7 +14,7 @@ from penstock.pipeline import Pipeline, Stream
 from penstock.runtimes.embedded import POLL_S, Workers
 from penstock.runtimes.run import StreamRun
 from penstock.runtimes.workspace import Workspace
-from penstock.spec.streams import expand, settle_write
+from penstock.spec.streams import expand, settle_write, takes
 from penstock.stages.hands import given_up
 from penstock.stages.reconcile import reconcile, regenerate
 from penstock.stages.state import RunState, read_head, read_plans, read_run, unsettled_plans
@@ -35,7 +35,7 @@ def known_pipeline(workspace: Workspace) -> Pipeline:
                 for name, known in planned.items()
                 if name.startswith(f"{stream.name}.") and known.table is not None
             ]
-            parts = expand(stream, tables, workspace.pipeline.streams) if tables else ()
+            parts = _expanded(stream, tables, workspace.pipeline.streams)
         for part in parts:
             if part.auto_write and part.files is None:
                 if part.name not in planned:
@@ -45,6 +45,14 @@ def known_pipeline(workspace: Workspace) -> Pipeline:
                 part, _ = settle_write(part)
             streams.append(part)
     return replace(workspace.pipeline, streams=tuple(streams))
+
+
+def _expanded(
+    stream: Stream, tables: Sequence[str], streams: Sequence[Stream]
+) -> tuple[Stream, ...]:
+    """The streams of a pattern among these tables; globs that take none of them are left out."""
+    globs = tuple(glob for glob in stream.tables if any(takes(table, [glob]) for table in tables))
+    return expand(replace(stream, tables=globs), tables, streams) if globs else ()
 
 
 def _planned_streams(workspace: Workspace) -> dict[str, Stream]:

@@ -291,3 +291,65 @@ def test_init_from_postgres_keeps_the_password_out_of_the_file(
 )
 def test_proposed_yaml_cannot_be_misread(value: Any, text: str) -> None:
     assert flow(value) == text
+
+
+CURSOR_FILE = """version: 1
+pipeline: shop
+warehouse: {type: duckdb, path: shop.duckdb}
+storage: {url: ./data}
+sources:
+  db: {type: postgres, url: "${secret:db}"}
+streams:
+  orders:
+    tags: [finance]
+    from: {source: db, table: public.orders, cursor: updated_at}
+    load: {schema: raw, table: orders}
+"""
+
+
+@pytest.fixture
+def orders(database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A Postgres table with a key and a cursor, and a pipeline that reads it."""
+    database.run(
+        "CREATE TABLE public.orders (id int PRIMARY KEY, updated_at timestamptz);"
+        "INSERT INTO public.orders SELECT n, '2026-01-01T00:00:00Z'::timestamptz + n * "
+        "interval '1 day' FROM generate_series(1, 5) n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DB", database.uri)
+    (tmp_path / "pipeline.yaml").write_text(CURSOR_FILE, "utf-8")
+    return database
+
+
+def test_a_cursor_moves_and_can_be_set_back_by_hand(orders: Any, cli: Cli) -> None:
+    assert "merge, because: merge: primary key id (the database's)" in cli("plan").out
+    assert cli("run", "--json").json["streams"][0]["inserted"] == 5
+    [before] = cli("state", "show", "--json").json["streams"]
+    assert before["cursor"]
+    orders.run("UPDATE public.orders SET updated_at = '2026-01-20T00:00:00Z' WHERE id = 2")
+    orders.run("INSERT INTO public.orders VALUES (6, '2026-01-02T12:00:00Z')")
+    back = cli("state", "set", "orders", "2026-01-02T00:00:00+00:00", "--why", "late rows")
+    assert back.code == 0, back.err
+    [again] = cli("run", "--select", "tag:finance", "--json").json["streams"]
+    assert again["read"] >= 5
+    assert cli("query", "--csv", "select count(*) n from raw.orders").out == "n\n6\n"
+    assert cli("audit").code == 0
+    assert "late rows" in cli("runs").out
+
+
+def test_no_verb_shows_the_password(orders: Any, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB", orders.uri.replace("postgres@", "postgres:hunter2@", 1))
+    cli("run")
+    for words in (
+        ["check"], ["check", "--json"], ["check", "--resolved"], ["plan", "--json"],
+        ["run", "--json"], ["status", "--json"], ["logs"], ["discover"], ["preview"],
+    ):  # fmt: skip
+        answer = cli(*words)
+        assert "hunter2" not in answer.out + answer.err, words
+    monkeypatch.setenv("DB", "postgresql://me:hunter2@127.0.0.1:1/nowhere")
+    for words in (["check"], ["run"], ["plan"], ["status"], ["discover", "--json"], ["logs"]):
+        answer = cli(*words)
+        assert "hunter2" not in answer.out + answer.err, words
+    for path in Path("data").rglob("*"):
+        if path.is_file():
+            assert b"hunter2" not in path.read_bytes(), path
