@@ -17,6 +17,7 @@ from penstock.sources.formats.bytestream import STEP_BYTES, Damaged
 if TYPE_CHECKING:
     from obstore.store import LocalStore, S3Store
 
+RANGE_BYTES = 4 << 20
 CHANGED = "the file changed while it was read; the new version is read by the next run"
 MISSING = "the file is no longer there"
 
@@ -70,24 +71,36 @@ class Root:
         Raises: Damaged where the file is gone, or no longer the same.
         """
         with self._failures(path):
-            self.require(path, version)
-            options: dict[str, Any] = {"range": {"offset": offset}} if offset else {}
-            if self.folder is None:
-                options["if_match"] = version
-            if offset and self._open().head(path)["size"] <= offset:
-                return
-            for chunk in self._open().get(path, options=options).stream(STEP_BYTES):  # type: ignore[arg-type]
-                yield bytes(chunk)
+            size = self.require(path, version).bytes
+            read = self._remote if self.folder is None else self._local
+            yield from read(path, version, offset, size)
             self.require(path, version)
 
-    def require(self, path: str, version: str) -> None:
-        """The file still is what was claimed.
+    def _local(self, path: str, _version: str, offset: int, size: int) -> Iterator[bytes]:
+        """Why: a local file's ranges cost a tenth of its stream's time."""
+        for start in range(offset, size, RANGE_BYTES):
+            length = min(RANGE_BYTES, size - start)
+            yield bytes(self._open().get_range(path, start=start, length=length))
+
+    def _remote(self, path: str, version: str, offset: int, size: int) -> Iterator[bytes]:
+        options: dict[str, Any] = {"if_match": version}
+        if offset >= size:
+            return
+        if offset:
+            options["range"] = {"offset": offset}
+        for chunk in self._open().get(path, options=options).stream(STEP_BYTES):  # type: ignore[arg-type]
+            yield bytes(chunk)
+
+    def require(self, path: str, version: str) -> Entry:
+        """The file, which still is what was claimed.
 
         Raises: Damaged if it is not.
         """
         with self._failures(path):
-            if self._entry(self._open().head(path)).version != version:
+            entry = self._entry(self._open().head(path))
+            if entry.version != version:
                 raise Damaged(CHANGED)
+            return entry
 
     def seekable(self, path: str) -> io.BufferedReader:
         """The file, as one that can be read from anywhere."""

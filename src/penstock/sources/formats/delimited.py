@@ -34,7 +34,14 @@ from penstock.sources.formats.raw import (
     read_csv,
 )
 from penstock.sources.formats.records import Nulls, Record, Records
-from penstock.sources.formats.text import UTF8_BOM, canonical, encoding_by_bom, encoding_of, to_utf8
+from penstock.sources.formats.text import (
+    UTF8_BOM,
+    canonical,
+    encoding_by_bom,
+    encoding_of,
+    to_utf8,
+    unix_lines,
+)
 
 REPLACED = "\ufffd"
 REPLACED_UTF8 = REPLACED.encode()
@@ -238,7 +245,7 @@ class DelimitedReader:
         if dialect.escape or fmt.comment or (self._replaces and REPLACED_UTF8 in block):
             return None
         used = len(block) if final else last_whole_line(block, dialect.quote.encode())
-        text = block[:used].replace(b"\r\n", b"\n")
+        text = unix_lines(block[:used])
         if not text or not is_regular(text, dialect, columns=len(place.names)):
             return None
         lines = text.count(b"\n") + (not text.endswith(b"\n"))

@@ -26,7 +26,7 @@ from penstock.sources.formats.raw import (
     lossy,
     read_csv,
 )
-from penstock.sources.formats.text import UTF8_BOM, canonical, encoding_by_bom, to_utf8
+from penstock.sources.formats.text import UTF8_BOM, canonical, encoding_by_bom, to_utf8, unix_lines
 
 JSON = f"{RESERVED}json"
 SEPARATOR = "\x1f"
@@ -58,7 +58,7 @@ class JsonBlock:
 
     def regular(self, block: bytes, first: int) -> tuple[Path, int, tuple[Field, ...]] | None:
         """The block read by DuckDB; None unless every line is a good record."""
-        text = block.replace(b"\r\n", b"\n")
+        text = unix_lines(block)
         if b"\r" in text or b"\0" in text or not text or is_loose(text):
             return None
         lines = text.count(b"\n") + (not text.endswith(b"\n"))

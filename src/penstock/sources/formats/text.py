@@ -65,6 +65,11 @@ def canonical(encoding: str) -> str:
     return "utf-8" if name in ("utf-8-sig", "ascii") else name
 
 
+def unix_lines(block: bytes) -> bytes:
+    """The block with LF where CR LF was."""
+    return block.replace(b"\r\n", b"\n") if b"\r" in block else block
+
+
 def to_utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     """The text as UTF-8; bytes that are none of `encoding` become U+FFFD."""
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
