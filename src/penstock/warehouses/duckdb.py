@@ -116,11 +116,11 @@ class DuckDBWarehouse:
             self._database = None
 
     def identity(self) -> str | None:
+        """Why: nothing is bound here, since DuckDB imports pandas, where it is installed, to bind."""
         with self._session() as session:
             found = session.rows(
-                "SELECT 1 FROM duckdb_tables() WHERE database_name = $1 "
-                "AND schema_name = 'penstock' AND table_name = '_penstock_warehouse'",
-                (_CATALOG,),
+                f"SELECT 1 FROM duckdb_tables() WHERE database_name = {literal(_CATALOG)} "
+                "AND schema_name = 'penstock' AND table_name = '_penstock_warehouse'"
             )
             ids = session.rows("SELECT id FROM penstock._penstock_warehouse") if found else []
             return ids[0][0] if ids else None
