@@ -116,7 +116,7 @@ class DuckDBWarehouse:
             self._database = None
 
     def identity(self) -> str | None:
-        """Why: nothing is bound here, since DuckDB imports pandas, where it is installed, to bind."""
+        """Why: nothing is bound here, since to bind DuckDB imports pandas, where there is one."""
         with self._session() as session:
             found = session.rows(
                 f"SELECT 1 FROM duckdb_tables() WHERE database_name = {literal(_CATALOG)} "

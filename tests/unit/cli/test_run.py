@@ -184,3 +184,10 @@ def test_three_runs_at_once_double_and_lose_nothing(shop: Path, cli: Cli) -> Non
         assert process.returncode == 0, said
     assert cli("query", "--csv", "select count(*) n from raw.orders").out == "n\n5\n"
     assert cli("audit", "--final").code == 0
+
+
+def test_a_run_of_nothing_new_loads_neither_pandas_nor_numpy(loaded: Path) -> None:
+    words = "import sys; from penstock.cli import main; main(['run']); print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert "nothing new" in out.stdout
+    assert not {"pandas", "numpy", "pyarrow"} & set(out.stdout.splitlines()[-1].split())
