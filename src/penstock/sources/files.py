@@ -28,6 +28,7 @@ SLICE_FILES = 500
 LOOK_BYTES = 1 << 20
 LOOK_ROWS = 20_000
 LOOK_FILES = 3
+LOOK_GROUPS = 50
 
 
 class FilesSource:
@@ -87,7 +88,8 @@ class FilesSource:
         for pattern, entries in grouped(self._root.entries()).items():
             name = name_of(pattern, found)
             stream = Stream(name, self.name, Load("", "", "append"), files=pattern)
-            found[name] = self._look(stream, entries)
+            looked_at = entries if len(found) < LOOK_GROUPS else []
+            found[name] = self._look(stream, looked_at)
         return list(found.values())
 
     def describe(self, stream: Stream) -> Dataset:

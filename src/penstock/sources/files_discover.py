@@ -22,6 +22,7 @@ DATES = (
     (re.compile(r"(?<!\d)(?:19|20)\d{6}(?!\d)"), "%Y%m%d"),
     (re.compile(r"(?<!\d)(?:19|20)\d{2}-\d{2}(?!\d)"), "%Y-%m"),
 )
+RANDOM = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-f]{16,}")
 DATE_FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y%m%d")
 
 
@@ -47,7 +48,7 @@ def _exact(entries: Sequence[Entry]) -> str:
 
 def _general(part: str) -> str:
     """A part of a path, with what varies from file to file left open."""
-    part = re.sub(r"[*?{}]", "?", part)
+    part = RANDOM.sub("*", re.sub(r"[*?{}]", "?", part))
     hive = re.fullmatch(r"([A-Za-z_]\w*)=.+", part)
     if hive:
         return f"{hive[1]}={{{hive[1]}}}"

@@ -55,14 +55,14 @@ class Root:
         return f"source {self.source}: {self.folder or self.url}"
 
     def entries(self, prefix: str = "") -> list[Entry]:
-        """Every file below the folder `prefix`, in the order of their paths.
+        """Every file below the folder `prefix`, in the order of their paths; hidden ones are none.
 
         Raises: Rejected if the root is no folder or may not be listed.
         """
         entries: list[Entry] = []
         with self._failures(""):
             for batch in self._open().list(prefix or None):
-                entries += [self._entry(meta) for meta in batch]
+                entries += [self._entry(meta) for meta in batch if not _hidden(meta["path"])]
         return sorted(entries, key=lambda entry: entry.path)
 
     def chunks(self, path: str, version: str, offset: int = 0) -> Iterator[bytes]:
@@ -181,6 +181,10 @@ class Root:
             raise Transient(
                 f"{path or self.url} could not be read", where=where, why=said
             ) from None
+
+
+def _hidden(path: str) -> bool:
+    return path.startswith(".") or "/." in path
 
 
 class _Seekable(io.RawIOBase):

@@ -62,6 +62,7 @@ LINES = {
     "a,b\n\n1,x\n\n2,y\n": [3, 5],
     "a,b\r1,x\r\n2,y\n": [2, 3],
     '"a\nb",c\n1,2\n': [3],
+    'a,b\n1,"p\rq"\n2,z\n': [2, 4],
 }
 
 
@@ -161,6 +162,14 @@ def test_every_encoding_reads_alike(
     read = read_text(tmp_path, content, block_bytes=block_bytes, **told)
     assert [f.name for f in read.fields] == ["name", "ort"]
     assert read.values == [("José", "Zürich"), ("Änne", "Köln")]
+
+
+def test_text_that_looks_binary_is_read_in_the_encoding_it_is_said_to_have(
+    tmp_path: Path,
+) -> None:
+    content = "名前,値\n東京,一\n".encode("utf-16-le")
+    read = read_text(tmp_path, content, encoding="utf-16-le", header=True)
+    assert read.values == [("東京", "一")]
 
 
 def test_an_encoding_shows_itself_only_in_a_later_block(tmp_path: Path) -> None:

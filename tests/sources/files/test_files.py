@@ -320,6 +320,9 @@ def test_discover_groups_files_and_proposes_formats_and_types(tmp_path: Path) ->
     put(tmp_path, "events.jsonl", '{"a":1}\n')
     put(tmp_path, "part-0001.csv", "day,t\n2024-01-01,2024-01-01T10:00:00Z\n")
     put(tmp_path, "part-0002.csv", "day,t\n2024-01-01,2024-01-01T10:00:00Z\n")
+    put(tmp_path, "k_f744d6be-af0f-4caf-9076-4c1ffe724cb4.ndjson", '{"a":1}\n')
+    put(tmp_path, "k_5482b83e-568c-44f4-856b-def89ca8ce49.ndjson", '{"a":1}\n')
+    put(tmp_path, ".hidden.csv")
     put(tmp_path, "photo.jpg", bytes(range(32)) * 20)
     found = {dataset.name: dataset for dataset in source_over(tmp_path).discover()}
     assert {name: dataset.hints["from"] for name, dataset in found.items()} == {
@@ -329,6 +332,7 @@ def test_discover_groups_files_and_proposes_formats_and_types(tmp_path: Path) ->
         },
         "events": {"files": "events.jsonl", "format": {"type": "ndjson"}},
         "part": {"files": "part-*.csv", "format": {"type": "csv"}},
+        "k": {"files": "k_*.ndjson", "format": {"type": "ndjson"}},
         "photo": {"files": "photo.jpg"},
     }
     assert found["sales"].hints["columns"] == {

@@ -127,8 +127,9 @@ def test_what_only_looks_loose_is_read(tmp_path: Path) -> None:
 def test_blank_lines_line_ends_and_marks_do_not_matter(tmp_path: Path) -> None:
     read = read_text(tmp_path, b'\xef\xbb\xbf{"a":1}\r\n\r\n  {"a":2}', "x.ndjson")
     assert (records(read), read.lines) == ([{"a": 1}, {"a": 2}], [1, 3])
-    read = read_text(tmp_path, '{"a":"é"}\n'.encode("utf-16"), "x.ndjson")
-    assert records(read) == [{"a": "é"}]
+    for name, fmt in [("x.ndjson", {}), ("x.txt", {}), ("x.txt", {"encoding": "utf-16"})]:
+        read = read_text(tmp_path, '{"a":"é東"}\n'.encode("utf-16"), name, **fmt)
+        assert records(read)[-1] == {"a": "é東"}
 
 
 DOCUMENTS = {

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from penstock.sources.formats.bytestream import Damaged
 from penstock.sources.formats.options import Format
-from penstock.sources.formats.text import encoding_by_bom
+from penstock.sources.formats.text import UTF8_BOM, encoding_by_bom
 
 HEAD_BYTES = 64 << 10
 MAGIC = (
@@ -49,13 +49,15 @@ def type_of(name: str, head: bytes, fmt: Format) -> str:
         return fmt.type
     if head.startswith(PARQUET):
         return "parquet"
-    if is_binary(head):
+    mark = fmt.encoding or encoding_by_bom(head)
+    if mark is None and is_binary(head):
         raise Damaged("neither text nor a format that is known by its first bytes")
     path = PurePosixPath(name)
     if path.suffix.lower() in COMPRESSED:
         path = path.with_suffix("")
     named = TYPED.get(path.suffix.lower())
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = head.decode(mark, "ignore").encode() if mark else head
+    text = text.removeprefix(UTF8_BOM).lstrip()
     if text.startswith(b"{"):
         return "ndjson" if _is_object(text.partition(b"\n")[0]) or named == "ndjson" else "json"
     if named == "parquet":

@@ -58,7 +58,8 @@ class Records(Iterator[Record]):
     """The records of a block, and then `rest`: the bytes of a last one that is not all there.
 
     Why: an unclosed quote must not swallow the file. A record that never ends, or is longer than
-    16 MiB, is an error of its first line alone, and reading goes on at the next line.
+    16 MiB, is an error of its first line alone, and reading goes on at the next line. Python's csv
+    module takes fields of 128 KiB unless told otherwise, for the whole process.
     """
 
     def __init__(
