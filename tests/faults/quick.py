@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from tests.faults.source import COLUMNS, FIELDS
 
 from penstock.engine import literal
 from penstock.errors import Rejected
 from penstock.model import Contract, Counts, Field, Link
 from penstock.pipeline import Stream
 from penstock.transform import LocalFile, Transformed
-from tests.faults.source import COLUMNS, FIELDS
 
 CONTRACT = Contract(1, FIELDS)
 
@@ -44,7 +44,7 @@ def transform_chunk(
     if bad > max(stream.bad_rows.but_at_least_rows, int(stream.bad_rows.max_ratio * len(rows))):
         raise Rejected(f"chunk rejected: {bad} of {len(rows)} rows are bad")
     paths = [folder / f"{kind}-{generation}.parquet" for kind in ("good", "bad")]
-    columns = {name: "BIGINT" for name in COLUMNS}
+    columns = dict.fromkeys(COLUMNS, "BIGINT")
     columns |= {"_penstock_chunk": "VARCHAR", "_penstock_seq": "BIGINT"}
     if stream.load.write == "merge":
         columns |= {"_penstock_gen": "INTEGER", "_penstock_row": "BIGINT"}

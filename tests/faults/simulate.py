@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from typing import get_args
 
 import duckdb
-
 from tests.faults.lockstep import Crew
 from tests.faults.simulation import Simulation, Violation
 from tests.faults.source import Mode
@@ -42,8 +41,7 @@ def told(simulation: Simulation) -> str:
     for number, run in enumerate(runs, 1):
         text = text.replace(run, f"run{number}")
     text = re.sub(r"staging/p/s/ingest_date=[0-9-]+/source=src/", "staging/", text)
-    text = re.sub(r"'reason': .*?, 'digest'", "'digest'", text)
-    return text
+    return re.sub(r"'reason': .*?, 'digest'", "'digest'", text)
 
 
 def main() -> int:

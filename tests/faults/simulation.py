@@ -6,27 +6,14 @@ import random
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import duckdb
-
-from penstock import codec, layout
-from penstock.errors import Broken, Transient
-from penstock.model import Message, Plan, StreamKey, Trigger
-from penstock.pipeline import BadRows, Expectation, Load, Storage, Stream
-from penstock.ports import Delivery
-from penstock.runtimes.embedded import Workers
-from penstock.stages import gc, hands
-from penstock.stages.plan import Planner, slices_of
-from penstock.stages.reconcile import reconcile, regenerate
-from penstock.stages.state import read_head, read_plans, read_run
-from penstock.testing.clock import ManualClock
-from penstock.testing.memory import MemoryJournal, MemoryStore
 from tests.faults import quick
 from tests.faults.lockstep import Crew, Lockstep, Verdict, Worker
 from tests.faults.oracle import Oracle
@@ -39,11 +26,38 @@ from tests.faults.world import (
     SteppedWarehouse,
 )
 
+from penstock import codec, layout
+from penstock.errors import Broken, Transient
+from penstock.model import ByHand, Message, Plan, StreamKey, Trigger
+from penstock.pipeline import BadRows, Expectation, Load, Storage, Stream
+from penstock.ports import Delivery
+from penstock.runtimes.embedded import Workers
+from penstock.stages import gc, hands
+from penstock.stages.plan import Planner, slices_of
+from penstock.stages.reconcile import reconcile, regenerate
+from penstock.stages.state import read_head, read_plans, read_run
+from penstock.testing.clock import ManualClock
+from penstock.testing.memory import MemoryJournal, MemoryStore
+
 KEY = StreamKey("p", "dev", "w", "s")
 TARGET = "main.t"
 KEEP_NOTHING = Storage("memory", 0, 0, 0)
 FAULTS = frozenset(
-    "kill sleep lose duplicate reply change-file reject gc replay refresh hands day late".split()
+    [
+        "kill",
+        "sleep",
+        "lose",
+        "duplicate",
+        "reply",
+        "change-file",
+        "reject",
+        "gc",
+        "replay",
+        "refresh",
+        "hands",
+        "day",
+        "late",
+    ]
 )
 
 
@@ -352,6 +366,14 @@ class Simulation:
         self.say(worker.name, "takes", _told(codec.unpack(body)))
         return worker
 
+    def _deliver_once(self, name: str) -> None:
+        """The message is delivered, and its twins are gone."""
+        same = self.queue.letters[name]
+        for twin in [n for n, letter in self.queue.letters.items() if letter == same]:
+            if twin != name:
+                self.queue.bury(twin)
+        self._deliver(name)
+
     def _trigger(self) -> None:
         if self.triggers and "duplicate" in self.settings.faults and self.random.random() < 0.4:
             trigger = self.random.choice(self.triggers)
@@ -398,9 +420,8 @@ class Simulation:
         try:
             act()
         except Transient as error:
-            self.say(
-                f"{self.lockstep.current.name if self.lockstep.current else ''} gives up: {error.what}"
-            )
+            worker = self.lockstep.current
+            self.say(worker.name if worker else "", f"gives up: {error.what}")
 
     def _collect(self) -> None:
         def act() -> None:
@@ -422,19 +443,17 @@ class Simulation:
     def _set_cursor(self) -> None:
         """The cursor is set to what it is, which must not change a row."""
 
-        def act() -> Plan:
-            head, _ = read_head(self.journal, KEY)
-            return hands.set_cursor(
-                self.journal, self.store, self.clock, KEY, head.cursor, who="ann", why="to see"
-            )
+        def act() -> None:
+            head, version = read_head(self.journal, KEY)
+            if not head.open:
+                move = ByHand("ann", "to see", head.cursor)
+                hands._move(self.journal, self.store, self.clock, KEY, head, version, move)
 
         self._by_hand(act)
 
-    def _by_hand(self, act: Callable[[], Plan]) -> None:
-        try:
+    def _by_hand(self, act: Callable[[], object]) -> None:
+        with suppress(Broken):
             self._patiently(act)
-        except Broken:
-            pass
 
     def _replay(self) -> None:
         """All chunks of a run again, or those with quarantined rows, under today's file."""
@@ -476,14 +495,9 @@ class Simulation:
             workers = self.lockstep.workers
             if not workers and not self.queue.letters:
                 return
-            if self.queue.letters and (not workers or self.random.random() < 0.3):
-                if len(workers) < 4:
-                    name = next(iter(self.queue.letters))
-                    same = self.queue.letters[name]
-                    for twin in [n for n, letter in self.queue.letters.items() if letter == same]:
-                        if twin != name:
-                            self.queue.bury(twin)
-                    self._deliver(name)
+            is_next = not workers or (len(workers) < 4 and self.random.random() < 0.3)
+            if self.queue.letters and is_next:
+                self._deliver_once(next(iter(self.queue.letters)))
             if workers:
                 calls = self.random.choice([5, 40, 1_000, 1_000])
                 self.grant(self.random.choice(workers), calls)

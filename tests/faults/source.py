@@ -6,8 +6,9 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 
@@ -97,7 +98,7 @@ class ScriptedSource:
 
     table: Table
     random: random.Random
-    call: Callable[[str, Callable[[], object]], object]
+    call: Callable[[str, Callable[[], Any]], Any]
     connection: duckdb.DuckDBPyConnection
     resumable: bool = True
     by_open_transactions: bool = False
@@ -117,9 +118,7 @@ class ScriptedSource:
         """Nothing is open."""
 
     def plan(self, stream: Stream, kind: Kind, cursor: Json, claims: Claims) -> Window:
-        window: list[Window] = []
-        self.call("source plan", lambda: window.append(self._plan(stream, kind, cursor)))
-        return window[0]
+        return self.call("source plan", lambda: self._plan(stream, kind, cursor))
 
     def _plan(self, stream: Stream, kind: Kind, cursor: Json) -> Window:
         if stream.cursor is None:
@@ -139,12 +138,10 @@ class ScriptedSource:
         number = 0
         last = False
         while not last:
-            found: list[list[Row]] = []
-            at = position
-            self.call("source read", lambda at=at: found.append(self._rows(part, at)))  # type: ignore[misc]
+            found = self.call("source read", partial(self._rows, part, position))
             size = self.random.randrange(1, 4)
-            rows = found[0][:size]
-            last = len(found[0]) <= size and (not rows or self.random.random() < 0.7)
+            rows = found[:size]
+            last = len(found) <= size and (not rows or self.random.random() < 0.7)
             position = [rows[-1].cur, rows[-1].k] if rows else position
             path = folder / f"{part.number}-{number}.parquet"
             number += 1

@@ -6,18 +6,19 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
+from tests.faults.lockstep import Lockstep
+from tests.faults.source import Row, ScriptedSource
 
 from penstock.model import Closing, Json, LoadRequest, Receipt
 from penstock.ports import Delivery, Depth, Entry, StoredObject
 from penstock.testing.clock import ManualClock
 from penstock.testing.memory import MemoryJournal, MemoryStore
 from penstock.warehouses.duckdb import _CATALOG, DuckDBWarehouse
-from tests.faults.lockstep import Lockstep
-from tests.faults.source import Row, ScriptedSource
 
 Say = Callable[..., None]
 
@@ -52,7 +53,7 @@ class SteppedJournal:
         """Pages of two, each as it was when it was read."""
         after = ""
         while True:
-            page = self.lockstep.call(f"journal scan {prefix}", lambda: self._page(prefix, after))
+            page = self.lockstep.call(f"journal scan {prefix}", partial(self._page, prefix, after))
             yield from page
             if len(page) < 2:
                 return
@@ -64,7 +65,7 @@ class SteppedJournal:
 
 @dataclass
 class SteppedStore:
-    """Shape: `ever` has what was first stored under each name (again, only after gc), `rows` the rows of each raw file."""
+    """Shape: `ever` has what was first stored under each name, `rows` the rows of each raw file."""
 
     inner: MemoryStore
     lockstep: Lockstep
