@@ -9,7 +9,7 @@ are written from it, so that no row is in both files or in none.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,7 +134,14 @@ def transform_chunk(
         physical = raw_columns(connection, raw)
         source = raw_source(raw, physical)
         fields = settled_fields(connection, stream, link.fields, contract, source)
-        compiled = compile_chunk(connection, stream, fields, physical, contract, parameters)
+        compiled = compile_chunk(
+            connection,
+            stream if fields else _bare(stream),
+            fields,
+            physical,
+            contract,
+            parameters,
+        )
     except duckdb.Error as error:
         raise Rejected(f"SQL: {short(error)}", where=where) from error
     work = Work(connection, compiled, link, source, folder, generation, seq, at)
@@ -168,6 +175,14 @@ def blame(work: Work) -> str:
         except duckdb.Error:
             return where
     return work.stream.name
+
+
+def _bare(stream: Stream) -> Stream:
+    """The stream for a file of which nothing could be read: all its rows are errors.
+
+    Why: what the stream says of its columns would reject the chunk, and hide the reason.
+    """
+    return replace(stream, columns=(), steps=(), expect=(), primary_key=())
 
 
 def raw_columns(connection: duckdb.DuckDBPyConnection, raw: Path) -> dict[str, str]:
