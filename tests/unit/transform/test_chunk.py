@@ -13,7 +13,7 @@ from penstock.engine import connect
 from penstock.errors import Rejected, Transient
 from penstock.model import Contract, Counts, Field
 from penstock.pipeline import BadRows, Column, Expectation, Step
-from penstock.transform.determinism import VOLATILE
+from penstock.transform.determinism import VOLATILE, repeatable
 
 from .conftest import Bench, stream
 
@@ -327,6 +327,25 @@ def test_the_list_of_volatile_functions_is_duckdbs_own(bench: Bench) -> None:
     assert {row[0] for row in rows} == VOLATILE
 
 
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (Step("filter", {"where": "n > 1 AND now() > '2020-01-01'"}), True),
+        (Step("derive", {"a": "upper(x)", "b": "list_transform([n], lambda y: y + 1)"}), True),
+        (Step("dedupe", {"by": ["n"], "keep": "last"}), True),
+        (Step("clean", {"trim": "*"}), True),
+        (Step("filter", {"where": "n > 1 OR RANDOM() > 0.5"}), False),
+        (Step("derive", {"a": "row_number() OVER ()"}), False),
+        (Step("filter", {"where": "n IN (SELECT 1)"}), False),
+        (Step("sql", {"query": "FROM input"}), False),
+    ],
+)
+def test_a_second_pass_is_trusted_only_where_it_must_find_the_same(
+    bench: Bench, step: Step, expected: bool
+) -> None:
+    assert repeatable(bench.connection, stream(steps=(step,))) is expected
+
+
 def test_now_is_one_moment_for_good_and_bad_rows(bench: Bench) -> None:
     made = bench.run(
         stream(
@@ -486,6 +505,11 @@ def test_staged_files_hold_nothing_that_bulk_loading_refuses(bench: Bench) -> No
         f"SELECT DISTINCT converted_type FROM parquet_schema('{file.path}')"
     ).fetchall()
     assert not any("UINT" in str(kind) for (kind,) in kinds)
+    written = bench.connection.execute(
+        f"SELECT DISTINCT compression, encodings FROM parquet_metadata('{file.path}')"
+    ).fetchall()
+    assert {compression for compression, _ in written} == {"ZSTD"}
+    assert not any("DELTA" in encodings for _, encodings in written)
 
 
 def test_an_empty_chunk_has_no_files_and_still_its_columns(bench: Bench) -> None:

@@ -169,6 +169,33 @@ def test_a_chunk_that_widens_a_type_is_written_in_it(bench: Bench) -> None:
     ]
 
 
+def test_a_frozen_contract_still_takes_what_steps_and_columns_make(bench: Bench) -> None:
+    frozen = SchemaContract("freeze", "freeze")
+    derived = Step("derive", {"net": "amount * 2"})
+    made = bench.run(
+        stream(
+            schema_contract=frozen,
+            steps=(derived,),
+            columns=(Column("amount", type="decimal(12,2)"),),
+        ),
+        bench.raw("SELECT 1 AS id, 2 AS amount"),
+        fields(id="integer", amount="integer"),
+        V3,
+    )
+    assert [(f.name, f.type) for f in made.made.contract.columns] == [
+        ("id", "integer"),
+        ("amount", "decimal(12,2)"),
+        ("net", "decimal(18,2)"),
+    ]
+    with pytest.raises(Rejected, match="column 'net' is new"):
+        bench.run(
+            stream(schema_contract=frozen),
+            bench.raw("SELECT 1 AS id, 2 AS net"),
+            fields(id="integer", net="integer"),
+            V3,
+        )
+
+
 def test_numbers_and_text_in_one_column_become_text(bench: Bench) -> None:
     made = bench.run(stream(), bench.raw("SELECT 'x' AS amount"), fields(amount="varchar"), V3)
     assert [(f.name, f.type) for f in made.made.contract.columns] == [

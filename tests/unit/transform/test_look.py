@@ -104,3 +104,16 @@ def test_a_step_that_does_not_fit_is_found_without_rows(bench: Bench) -> None:
         bench.outputs(stream(steps=(Step("derive", {"x": "nothing + 1"}, 5),)), id="integer")
     with pytest.raises(Rejected, match="primary_key"):
         bench.outputs(stream(write="merge", primary_key=("nr",)), id="integer")
+
+
+def test_a_preview_refuses_a_query_that_doubles_rows(bench: Bench) -> None:
+    doubling = Step("sql", {"query": "SELECT *, unnest([1, 2]) AS part FROM input"})
+    with pytest.raises(Rejected, match="gives 1 rows more than once"):
+        preview_chunk(
+            bench.connection,
+            stream(steps=(doubling,)),
+            LINK,
+            bench.raw("SELECT 1 AS id, 'a' AS mail"),
+            None,
+            read_reference=str,
+        )

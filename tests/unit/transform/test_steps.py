@@ -254,3 +254,12 @@ def test_what_a_column_is_declared_to_be_holds_after_the_steps(bench: Bench) -> 
         columns=(Column("share", type="decimal(12,2)"),),
     )
     assert made.column("share") == ["1.43", "2.86", "4.29"]
+
+
+def test_text_that_a_step_makes_is_read_as_exactly_as_any_other(bench: Bench) -> None:
+    made = stepped(
+        bench,
+        Step("derive", {"share": "amount || '.505'"}),
+        columns=(Column("share", type="decimal(12,2)"),),
+    )
+    assert made.made.rules == {"type": 3}
