@@ -30,7 +30,7 @@ from penstock.model import (
 from penstock.pipeline import Stream
 from penstock.ports import Journal, Store, Warehouse
 from penstock.stages.assertions import check_assertions
-from penstock.stages.state import RunState, read_head, read_run, unsettled_plans
+from penstock.stages.state import RunState, read_head, read_intended, read_run, unsettled_plans
 
 MAX_FILES = 400
 """Files of one transaction; facts of Redshift's manifests, and plenty for the others."""
@@ -141,7 +141,9 @@ class Load:
         head, _ = read_head(self.journal, plan.key)
         if entry is None or (head.open and head.seq == plan.seq):
             return
-        if read_run(self.journal, self.store, plan).settled:
+        state = read_run(self.journal, self.store, plan)
+        intended = read_intended(entry).items()
+        if state.settled and all(state.wanted(c).number >= g.number for c, g in intended):
             self.journal.remove(key, entry.version)
 
 

@@ -6,7 +6,7 @@ from the other side: a chunk is wanted in its next generation, and reconcile's m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from penstock import codec, layout
 from penstock.model import (
@@ -27,6 +27,7 @@ from penstock.stages.state import (
     read_chain,
     read_contract,
     read_head,
+    read_intended,
     read_plan,
     read_run,
     read_wanted,
@@ -46,6 +47,9 @@ def reconcile(journal: Journal, store: Store, key: StreamKey, digest: str) -> It
         yield from finish(journal, store, by_hand)
     for plan in unsettled_plans(journal, key):
         head, _ = read_head(journal, key)
+        listed = journal.read(layout.unsettled_entry(key, plan.seq))
+        for chunk, generation in read_intended(listed).items():
+            _want(journal, plan, chunk, generation)
         state = read_run(journal, store, plan)
         if state.closing is not None or (head.seq > plan.seq and not state.complete):
             _forget(journal, plan)
@@ -122,29 +126,48 @@ def regenerate(
 ) -> Iterator[ChunkExtracted]:
     """Each chunk is wanted in its next generation, made with the pipeline file of `digest`.
 
-    Why: the generation is durable before the run is listed as unsettled, so that a loader that
-    just found the run settled cannot take it off the list unseen.
+    Why: what is about to be wanted is durable in the entry that lists the run, before any of it
+    is. A loader that just found the run settled leaves such an entry where it is, and reconcile
+    does what a killed caller has left undone.
     """
-    messages = []
-    for chunk in chunks:
-        wanted = _want_next(journal, plan, chunk, digest)
-        messages.append(_extracted(plan, chunk, wanted))
+    wanted = _intend(journal, plan, list(chunks), digest)
+    for chunk, generation in wanted.items():
+        _want(journal, plan, chunk, generation)
+    for chunk, generation in wanted.items():
+        yield _extracted(plan, chunk, generation)
+
+
+def _intend(
+    journal: Journal, plan: Plan, chunks: Sequence[ChunkId], digest: str
+) -> dict[ChunkId, Generation]:
+    """The next generation of each chunk, which is durable as an intention."""
     key = layout.unsettled_entry(plan.key, plan.seq)
-    while messages:
+    while chunks:
         entry = journal.read(key)
-        if journal.swap(key, {"run_id": plan.run_id}, entry.version if entry else None):
-            break
-    yield from messages
+        known = read_intended(entry)
+        wanted = {}
+        for chunk in chunks:
+            before = max(
+                read_wanted(journal, plan, chunk).number,
+                known[chunk].number if chunk in known else 0,
+            )
+            wanted[chunk] = Generation(before + 1, digest)
+        named = {str(chunk): codec.plain(item) for chunk, item in (known | wanted).items()}
+        value = {"run_id": plan.run_id, "wanted": named}
+        if journal.swap(key, value, entry.version if entry else None):
+            return wanted
+    return {}
 
 
-def _want_next(journal: Journal, plan: Plan, chunk: ChunkId, digest: str) -> Generation:
+def _want(journal: Journal, plan: Plan, chunk: ChunkId, wanted: Generation) -> None:
+    """The chunk is wanted in this generation, or in a higher one already."""
     key = layout.generation_entry(plan.key, chunk)
     while True:
         entry = journal.read(key)
-        before = read_wanted(journal, plan, chunk)
-        wanted = Generation(before.number + 1, digest)
+        if entry is not None and codec.read(Generation, entry.value).number >= wanted.number:
+            return
         if journal.swap(key, codec.plain(wanted), entry.version if entry else None):
-            return wanted
+            return
 
 
 def _extracted(plan: Plan, chunk: ChunkId, wanted: Generation) -> ChunkExtracted:

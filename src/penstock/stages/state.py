@@ -20,7 +20,7 @@ from penstock.model import (
     Rejection,
     StreamKey,
 )
-from penstock.ports import Journal, Store
+from penstock.ports import Entry, Journal, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,12 @@ def unsettled_plans(journal: Journal, key: StreamKey) -> Iterator[Plan]:
         plan = read_plan(journal, key, int(entry.key.rsplit("/", 1)[1]))
         if plan is not None and plan.by_hand is None:
             yield plan
+
+
+def read_intended(entry: Entry | None) -> dict[ChunkId, Generation]:
+    """The generations that somebody is about to want, by the entry that lists their run."""
+    wanted = entry.value.get("wanted", {}) if entry else {}
+    return {ChunkId.parse(name): codec.read(Generation, value) for name, value in wanted.items()}
 
 
 def read_wanted(journal: Journal, plan: Plan, chunk: ChunkId) -> Generation:
