@@ -134,6 +134,7 @@ def _bounds(
     lo = cursor
     if lo is None and stream.initial_value is not None:
         lo = {"value": stream.initial_value, "inclusive": True}
+    hi: str | None
     if column.kind in TIMES:
         hi, notes = _time_hi(session, column, stream)
     else:
