@@ -290,13 +290,14 @@ def test_a_line_without_an_end_is_one_error_and_the_next_is_read(tmp_path: Path)
 
 
 def test_an_unclosed_quote_does_not_swallow_the_blocks_after_it(tmp_path: Path) -> None:
-    good = [f"{i},{'y' * 990}" for i in range(20_000)]
+    good = [f"{i},{'y' * 1990}" for i in range(20_000)]
     content = 'a,b\n0,"open\n' + "\n".join(good) + "\n"
-    assert len(content) > MAX_RECORD_BYTES
+    assert len(content) > 2 * MAX_RECORD_BYTES
     read = read_text(tmp_path, content.encode(), block_bytes=2 << 20)
     assert read.bad == [(2, "unclosed quote", '0,"open')]
     assert len(read.good) == len(good)
     assert read.lines[:2] == [3, 4]
+    assert len(read.pieces) > 2  # not one block of all that is left
 
 
 def test_raw_text_of_an_error_is_of_bounded_size(tmp_path: Path) -> None:

@@ -213,6 +213,22 @@ def test_a_file_that_grows_while_it_is_read_ends_in_an_error(tmp_path: Path) -> 
     assert read.pieces[-1].last
 
 
+def test_a_parquet_file_that_is_replaced_while_it_is_read_ends_in_an_error(
+    tmp_path: Path,
+) -> None:
+    numbers = "SELECT i FROM range({}) r(i)"
+    file = put(tmp_path, "a.parquet", _parquet(tmp_path, numbers.format(300_000)))
+    source, stream = source_over(tmp_path), stream_of("a.parquet")
+    (part,) = source.plan(stream, "increment", None, Claims()).slices
+    other = put(tmp_path, "other", _parquet(tmp_path, numbers.format(600_000)))
+    read = Read()
+    for piece in source.read(stream, part, None, tmp_path / "made"):
+        if not read.pieces:
+            other.replace(file)
+        add_piece(read, piece)
+    assert [error[:28] for _, error, _ in read.bad] == ["the file changed while it wa"]
+
+
 def test_a_folder_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
     source = source_over(tmp_path / "nowhere")
     with pytest.raises(Rejected) as raised:
@@ -258,7 +274,7 @@ def test_a_resume_reads_a_plain_file_from_its_place_on(tmp_path: Path) -> None:
     pieces = Read()
     for piece in source.read(stream, part, position, tmp_path / "made"):
         add_piece(pieces, piece)
-    assert (len(pieces.good), pieces.bad) == (500, [])
+    assert ([row["a"] for row in pieces.good], pieces.bad) == (["2"] * 500, [])
 
 
 def test_a_folder_in_the_place_of_a_claimed_file_is_one_error(tmp_path: Path) -> None:
@@ -399,9 +415,11 @@ def _zip(members: dict[str, bytes]) -> bytes:
     return file.getvalue()
 
 
-def _parquet(folder: Path) -> bytes:
+def _parquet(folder: Path, query: str = "SELECT 4 a, 'p' b") -> bytes:
     import duckdb
 
     path = folder / "made.parquet"
-    duckdb.connect().execute(f"COPY (SELECT 4 a, 'p' b) TO '{path}' (FORMAT parquet)")
-    return path.read_bytes()
+    duckdb.connect().execute(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
+    content = path.read_bytes()
+    path.unlink()
+    return content

@@ -244,7 +244,7 @@ class DelimitedReader:
         assert dialect is not None
         if dialect.escape or fmt.comment or (self._replaces and REPLACED_UTF8 in block):
             return None
-        used = len(block) if final else last_whole_line(block, dialect.quote.encode())
+        used = len(block) if final else block.rfind(b"\n") + 1
         text = unix_lines(block[:used])
         if not text or not is_regular(text, dialect, columns=len(place.names)):
             return None
@@ -353,22 +353,6 @@ class DelimitedReader:
     def _failed(self, failure: Failure) -> Part:
         path, rows = self._writer.failures([failure], self._place.names)
         return Part(path, rows, self._fields(), None)
-
-
-def last_whole_line(block: bytes, quote_character: bytes) -> int:
-    """Behind the last line that ends outside quotes, by the number of quotes before it.
-
-    A guess that stray quotes can mislead: what follows from it is checked.
-    """
-    end = block.rfind(b"\n") + 1
-    if not quote_character:
-        return end
-    quotes = block.count(quote_character, 0, end)
-    while quotes % 2 and end:
-        before = block.rfind(b"\n", 0, end - 1) + 1
-        quotes -= block.count(quote_character, before, end)
-        end = before
-    return end
 
 
 def is_regular(text: bytes, dialect: Dialect, columns: int) -> bool:
