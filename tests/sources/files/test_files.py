@@ -217,10 +217,10 @@ def test_a_parquet_file_that_is_replaced_while_it_is_read_ends_in_an_error(
     tmp_path: Path,
 ) -> None:
     numbers = "SELECT i FROM range({}) r(i)"
-    file = put(tmp_path, "a.parquet", _parquet(tmp_path, numbers.format(300_000)))
+    file = put(tmp_path, "a.parquet", _parquet(tmp_path, numbers.format(900_000)))
     source, stream = source_over(tmp_path), stream_of("a.parquet")
     (part,) = source.plan(stream, "increment", None, Claims()).slices
-    other = put(tmp_path, "other", _parquet(tmp_path, numbers.format(600_000)))
+    other = put(tmp_path, "other", _parquet(tmp_path, numbers.format(950_000)))
     read = Read()
     for piece in source.read(stream, part, None, tmp_path / "made"):
         if not read.pieces:
