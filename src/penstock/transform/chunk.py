@@ -262,7 +262,9 @@ def _in_one_pass(work: Work, read: int) -> Transformed | None:
     if not again and not repeatable(work.connection, compiled.stream):
         path.unlink()
         return None
-    collect_bad(work, f"SELECT {ROW}, {_failed(work)} AS failed FROM {JUDGED} WHERE NOT {OK}")
+    broken = f"SELECT {ROW}, {_failed(work)} AS failed FROM {JUDGED} WHERE NOT {OK}"
+    missing = None if compiled.drops_rows else read - good
+    collect_bad(work, compiled.statement(work.source, broken), missing)
     doubles = sum(
         work.count(
             compiled.statement(work.source, f"SELECT count(*) FROM {name} WHERE NOT {FIRST}")
@@ -346,7 +348,7 @@ def decide(work: Work) -> tuple[int, int]:
         own = ", ".join(f"{literal(o.name)}: {quote(o.name)}" for o in compiled.outputs)
         made = f"CAST(to_json({{{own}}}) AS VARCHAR)"
     collect_bad(
-        work, f"SELECT place AS {ROW}, failed, {made} AS made FROM {OUT} WHERE fate = {_BAD}", True
+        work, f"SELECT place AS {ROW}, failed, {made} AS made FROM {OUT} WHERE fate = {_BAD}", None
     )
     fates = dict(work.run(f"SELECT fate, count(*) FROM {OUT} GROUP BY ALL").fetchall())
     return fates.get(_GOOD, 0), fates.get(_DOUBLE, 0)
@@ -356,25 +358,23 @@ def _failed(work: Work) -> str:
     return failures(work.stream, work.compiled.rule_checks)
 
 
-def collect_bad(work: Work, broken: str, decided: bool = False) -> None:
-    """The temporary table BAD has every bad row: those that do not fit, and the `broken` ones.
+def collect_bad(work: Work, broken: str, missing: int | None) -> None:
+    """The temporary table BAD has every bad row: the `broken` ones, and those that do not fit.
 
-    Shape: `broken` is over the chain's queries unless they are `decided`.
+    Shape: `missing` is how many there are, if that is known: the search ends with the last.
     """
-    compiled, parts = work.compiled, []
-    if compiled.type_checks:
-        failed = failures(work.stream, compiled.type_checks)
-        bad = f"NOT ({all_hold(compiled.type_checks)})"
-        unfit = f"SELECT {ROW}, {failed} AS failed FROM {CAST} WHERE {bad}"
-        parts.append(compiled.statement(work.source, unfit))
-    if compiled.rule_checks:
-        parts.append(broken if decided else compiled.statement(work.source, broken))
-    empty = (
-        f"SELECT CAST(0 AS BIGINT) AS {ROW}, [{{'rule': '', 'column': '', 'value': '', "
-        "'reason': ''}] AS failed, '' AS made LIMIT 0"
+    compiled, checks = work.compiled, work.compiled.type_checks
+    work.run(
+        f"CREATE OR REPLACE TEMP TABLE {BAD} ({ROW} BIGINT, made VARCHAR, failed "
+        'STRUCT("rule" VARCHAR, "column" VARCHAR, "value" VARCHAR, reason VARCHAR)[])'
     )
-    rows = "\nUNION ALL BY NAME ".join(f"FROM ({part})" for part in (empty, *parts))
-    work.run(f"CREATE OR REPLACE TEMP TABLE {BAD} AS {rows}")
+    found = 0
+    if compiled.rule_checks:
+        found = work.count(f"INSERT INTO {BAD} BY NAME FROM ({broken})")
+    if checks and (missing is None or found < missing):
+        failed = failures(work.stream, checks)
+        unfit = f"SELECT {ROW}, {failed} AS failed FROM {CAST} WHERE NOT ({all_hold(checks)})"
+        work.run(f"INSERT INTO {BAD} BY NAME FROM ({compiled.statement(work.source, unfit)})")
 
 
 def quarantined_rows(work: Work) -> str:

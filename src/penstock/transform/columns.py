@@ -162,9 +162,14 @@ def _blank_is_null(stream: Stream, item: Typed) -> bool:
 
 
 def cast_query(typed: tuple[Typed, ...], source: str) -> str:
-    """The typed values as c0, c1, … beside the raw ones."""
+    """The typed values as c0, c1, … beside the raw ones.
+
+    Why: OFFSET 0 keeps the filter on what does not fit from moving below the casts, which would
+    then be done twice; that doubled the time of a file with 15 numbers in a row.
+    """
     slots = "".join(f", {item.cast.sql} AS {item.slot}" for item in typed)
-    return f"SELECT *{slots} FROM {source}"
+    barrier = " OFFSET 0" if any(item.cast.checked for item in typed) else ""
+    return f"SELECT *{slots} FROM {source}{barrier}"
 
 
 def type_checks(stream: Stream, typed: tuple[Typed, ...], malformed: bool) -> tuple[Check, ...]:
