@@ -28,7 +28,6 @@ class Column:
     timezone: str | None = None
     mask: Literal["hash", "redact"] | None = None
     key: str | None = None
-    mask_raw: bool = False
     too_long: Literal["quarantine", "truncate"] = "quarantine"
 
 

@@ -12,7 +12,7 @@ from penstock.cli import options
 from penstock.cli.gather import gather
 from penstock.cli.live import watched
 from penstock.cli.opened import chosen, meet, opened, state_folder
-from penstock.cli.show import document, say
+from penstock.cli.show import document, note, say
 from penstock.cli.summary import print_report
 from penstock.observe.page import render
 from penstock.observe.progress import Progress
@@ -71,6 +71,8 @@ def _run(
     started, started_at = time.monotonic(), workspace.clock.now()
     meet(workspace, start_anew=full_refresh)
     concrete = workspace.concrete()
+    for name, why in workspace.new_tables.items():
+        note(f"{name} is not loaded: {why}; to load it, name it in a stream of its own")
     streams = chosen(concrete.streams, select, exclude)
     progress = Progress(time.monotonic)
     workspace.log.listen(progress.hear)

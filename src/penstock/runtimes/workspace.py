@@ -46,6 +46,8 @@ class Workspace:
     """Where attempts work; emptied of what dead processes left when a workspace opens."""
     choices: dict[str, str] = field(default_factory=dict)
     """Why each stream is written the way it is."""
+    new_tables: dict[str, str] = field(default_factory=dict)
+    """Streams of tables that a pattern found and only reports (`on_new_table`), and why."""
     _sources: dict[str, Source] = field(default_factory=dict)
     _pipelines: dict[str, Pipeline] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -124,7 +126,7 @@ class Workspace:
 
     def _has_state(self, identity: str) -> bool:
         prefix = f"head/{self.pipeline.name}/{self.pipeline.environment}/{identity}/"
-        return next(iter(self.journal.scan(prefix)), None) is not None
+        return any(entry.value["seq"] > 0 for entry in self.journal.scan(prefix))
 
     def _stranger(self, known: str, actual: str | None) -> Broken:
         options = self.pipeline.warehouse.options
@@ -152,11 +154,21 @@ class Workspace:
         for stream in self.pipeline.streams:
             if stream.tables:
                 names = [dataset.name for dataset in self.source(stream.source).discover()]
-                expanded = expand(stream, names, self.pipeline.streams)
+                expanded = self._without_new(stream, expand(stream, names, self.pipeline.streams))
             else:
                 expanded = (stream,)
             streams.extend(self._settle(item) for item in expanded)
         return replace(self.pipeline, streams=tuple(streams))
+
+    def _without_new(self, pattern: Stream, expanded: tuple[Stream, ...]) -> tuple[Stream, ...]:
+        """Those of the pattern's streams that load: all, or those known since its first run."""
+        known = {name for name in self.known_streams() if name.startswith(f"{pattern.name}.")}
+        if pattern.on_new_table == "load" or not known:
+            return expanded
+        for stream in expanded:
+            if stream.name not in known:
+                self.new_tables[stream.name] = f"{stream.table} is new, on_new_table is report"
+        return tuple(stream for stream in expanded if stream.name in known)
 
     def _settle(self, stream: Stream) -> Stream:
         if not stream.auto_write:

@@ -135,7 +135,6 @@ def _column(name: str, model: ColumnModel) -> Column:
         timezone=model.timezone,
         mask=model.mask,
         key=model.key,
-        mask_raw=model.raw == "mask",
         too_long=model.too_long or "quarantine",
     )
 

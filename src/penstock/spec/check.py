@@ -79,13 +79,13 @@ def warnings(pipeline: Pipeline) -> tuple[Problem, ...]:
     found: list[Problem] = []
     for stream in pipeline.streams:
         where = f"streams.{stream.name}"
-        open_raw = [c.name for c in stream.columns if c.mask is not None and not c.mask_raw]
+        open_raw = [c.name for c in stream.columns if c.mask is not None]
         if open_raw:
             found.append(
                 Problem(
                     f"raw files keep what the mask of {', '.join(open_raw)} hides",
                     f"{where}.columns",
-                    fix="raw: mask, beside mask",
+                    fix="leave the column at its source: from.exclude",
                 )
             )
         if stream.cursor is not None and stream.load.write != "replace":

@@ -35,6 +35,7 @@ RESERVED_VALUES: Mapping[str, frozenset[str]] = {
     "write": frozenset({"scd2"}),
     "runs_on": frozenset({"aws", "local-aws"}),
     "from": frozenset({"secretsmanager", "ssm"}),
+    "raw": frozenset({"mask"}),
 }
 _SHAPES = {
     "string_type": ("must be text", '{key}: "…"'),

@@ -149,8 +149,6 @@ def _columns(node: Node, file: str) -> list[Problem]:
             problems.append(Problem(what, where, fix="another name"))
         if column.get("key") is not None and column.text("mask") != "hash":
             problems.append(Problem('"key" goes with mask: hash only', where, fix="mask: hash"))
-        if column.text("raw") == "mask" and column.get("mask") is None:
-            problems.append(Problem('"raw: mask" needs a mask', where, fix="mask: hash"))
         source = column.text("from")
         if source is not None and made_from.setdefault(source, name) != name:
             what = f'"{made_from[source]}" and "{name}" are both made from "{source}"'

@@ -78,7 +78,7 @@ class ColumnModel(Model):
     timezone: Text | None = Field(None, description="zone of values that carry none")
     mask: Literal["hash", "redact"] | None = None
     key: Text | None = Field(None, description="of the hash: ${secret:mask-key}")
-    raw: Literal["keep", "mask"] | None = Field(None, description="mask: raw files hide it too")
+    raw: Literal["keep"] | None = Field(None, description="raw files keep what a mask hides")
     too_long: Literal["quarantine", "truncate"] | None = None
 
 

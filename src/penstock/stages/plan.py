@@ -83,6 +83,8 @@ class Planner:
             self.stream, "refresh" if reads_all else "increment", head.cursor, self._claims(key)
         )
         if not window.slices:
+            if version is None:  # the stream is known from now on
+                self.journal.swap(layout.head_entry(key), codec.plain(head), None)
             for trigger in triggers:
                 self._mark_done(key, trigger.id, "")
             return False

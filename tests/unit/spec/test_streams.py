@@ -246,7 +246,7 @@ streams:
   a:
     from: {source: db, table: a, cursor: at}
     primary_key: [id]
-    columns: {email: {mask: redact}, phone: {mask: redact, raw: mask}}
+    columns: {email: {mask: redact}, phone: {type: varchar}}
   b:
     from: {source: db, table: b, cursor: at}
     load: {write: replace}
