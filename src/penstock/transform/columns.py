@@ -65,18 +65,39 @@ def typed_columns(
 
     Raises: Rejected if the raw file lacks a field.
     """
+    exact = {field.name for field in fields}
     declared: dict[str, list[Column]] = {}
     for column in stream.columns:
-        declared.setdefault((column.source or column.name).casefold(), []).append(column)
+        source = column.source or column.name
+        declared.setdefault(source if source in exact else source.casefold(), []).append(column)
     taken = {column.name.casefold() for column in stream.columns if column.source is not None}
     made: list[Typed] = []
     for field in fields:
-        wanted = declared.get(field.name.casefold(), [])
+        wanted = declared.get(field.name) or declared.get(field.name.casefold(), [])
         if not wanted and field.name.casefold() not in taken:
             made.append(_typed(stream, field, None, physical, len(made)))
         for column in wanted:
             made.append(_typed(stream, field, column, physical, len(made)))
+    _refuse_twins(stream, made)
     return tuple(made)
+
+
+def _refuse_twins(stream: Stream, typed: list[Typed]) -> None:
+    """Raises: Rejected if two columns have one name, but for upper and lower case.
+
+    Why: warehouses take them for the same column, and one would hide the other.
+    """
+    seen: dict[str, Typed] = {}
+    for item in typed:
+        twin = seen.setdefault(item.name.casefold(), item)
+        if twin is not item:
+            source = item.field.name
+            raise Rejected(
+                f"columns {twin.name!r} and {item.name!r} are one name in a warehouse",
+                where=stream.name,
+                why=f"they come from {twin.field.name!r} and {item.field.name!r}",
+                fix=f"columns: {{{source}_2: {{from: {source}}}}}, or exclude one",
+            )
 
 
 def _typed(

@@ -64,12 +64,18 @@ def _compiled(
     fields: tuple[Field, ...],
     contract: Contract | None,
 ) -> Compiled:
-    physical = {field.name: parse_type(field.type).duckdb for field in fields if not field.path}
-    if any(field.path for field in fields):
+    physical = {field.name: _assumed(stream, field) for field in fields if field.path is None}
+    if any(field.path is not None for field in fields):
         physical[JSON] = "VARCHAR"
     keys = (key_parameter(stream, column) for column in stream.columns)
     parameters = {**stream.vars, **{key: "" for key in keys if key is not None}}
     return compile_chunk(connection, stream, fields, physical, contract, parameters)
+
+
+def _assumed(stream: Stream, field: Field) -> str:
+    """The type a raw file will have: databases hand decimals over as text."""
+    kind = parse_type(field.type)
+    return "VARCHAR" if kind.name == "decimal" and stream.files is None else kind.duckdb
 
 
 @dataclass(frozen=True, slots=True)

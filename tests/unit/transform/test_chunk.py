@@ -425,6 +425,21 @@ def test_a_declared_column_that_comes_from_nothing_is_refused(bench: Bench) -> N
         )
 
 
+def test_names_that_differ_by_case_alone_are_matched_or_refused(bench: Bench) -> None:
+    made = bench.run(
+        stream(columns=(Column("amount", type="bigint"),), cursor="AMOUNT"),
+        bench.raw("SELECT '5' AS \"Amount\""),
+        bench.fields(Amount="varchar"),
+    )
+    assert (made.good[0]["amount"], made.good[0]["_penstock_cursor"]) == ("5", "5")
+    fields = (Field("a", "varchar", "$.a"), Field("A", "varchar", "$.A"))
+    raw = bench.raw('SELECT \'{"a": 1, "A": 2}\' AS _penstock_json')
+    with pytest.raises(Rejected, match="'a' and 'A' are one name in a warehouse"):
+        bench.run(stream(files="*"), raw, fields)
+    made = bench.run(stream(files="*", columns=(Column("b", source="A"),)), raw, fields)
+    assert (made.good[0]["a"], made.good[0]["b"]) == ("1", "2")
+
+
 def test_json_records_are_typed_flattened_and_kept_exact(bench: Bench) -> None:
     records = [
         '{"id": 1, "a": {"b": "x"}, "tags": ["p", {"q": null}], "n": null, "price": 1.10}',

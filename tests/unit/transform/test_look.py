@@ -64,7 +64,9 @@ def test_the_sql_can_be_read_and_holds_no_key(bench: Bench) -> None:
         expect=(Expectation("not_null", {"columns": ["id"]}),),
         vars={"least": "3"},
     )
-    text = explain_sql(bench.connection, shaped, LINK.fields)
+    fields = (*LINK.fields, Field("amount", "decimal(12,2)"))
+    text = explain_sql(bench.connection, shaped, fields)
+    assert "TRY_CAST(r2 AS DECIMAL(12,2))" in text
     assert "read_parquet('<chunk>')" in text
     assert "id > $least" in text
     assert "sha256($_penstock_key_0 || chr(0)" in text
