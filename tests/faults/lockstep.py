@@ -37,6 +37,7 @@ class Worker:
     pending: str = ""
     dead: bool = False
     done: bool = False
+    acked: bool = False
     crash: str = ""
 
 

@@ -74,6 +74,7 @@ class Oracle:
         self.check_table()
         self.check_audit(final=True)
         self._check_nothing_waits()
+        self._check_closed_runs()
         plans = self._counting_plans()
         links = {link.chunk: link for plan in plans for link in self._links(plan)}
         good = self._good(plans, links)
@@ -90,8 +91,17 @@ class Oracle:
         for entry in journal.scan(layout.waiting_entries(KEY)):
             if journal.read(layout.trigger_entry(KEY, entry.value["id"])) is None:
                 self.fail(f"a trigger waits for ever: {entry.value['id']}")
+        for trigger in self.simulation.accepted:
+            if journal.read(layout.trigger_entry(KEY, trigger.id)) is None:
+                self.fail(f"trigger {trigger.id} was accepted, and never had its run")
         if read_head(journal, KEY)[0].open:
             self.fail("a run stays open for ever")
+
+    def _check_closed_runs(self) -> None:
+        warehouse = self.simulation.warehouse
+        for run_id, rows in warehouse.closed.items():
+            if warehouse.ledger_of(run_id) != rows:
+                self.fail(f"run {run_id} was loaded again after it was closed")
 
     def _counting_plans(self) -> list[Plan]:
         """The last run that replaced everything, and those after it."""

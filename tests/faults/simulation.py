@@ -124,6 +124,8 @@ class Simulation:
         self.oracle = Oracle(self)
         self.file = 0
         self.triggers: list[Trigger] = []
+        self.accepted: list[Trigger] = []
+        """Those that a planner answered."""
         self.asleep: list[Worker] = []
         self.crash = ""
         self._spawned = 0
@@ -405,6 +407,7 @@ class Simulation:
         for _ in range(3):
             try:
                 planned = planner(KEY, trigger)
+                self.accepted.append(trigger)
                 if planned.plan is not None:
                     self.workers.send(slices_of(planned.plan))
                 return

@@ -15,10 +15,11 @@ from tests.faults.lockstep import Lockstep
 from tests.faults.source import Row, ScriptedSource
 
 from penstock.model import Closing, Json, LoadRequest, Receipt
-from penstock.ports import Delivery, Depth, Entry, StoredObject
+from penstock.ports import Delivery, Depth, Entry, LedgerRow, StoredObject
 from penstock.testing.clock import ManualClock
 from penstock.testing.memory import MemoryJournal, MemoryStore
 from penstock.warehouses.duckdb import _CATALOG, DuckDBWarehouse
+from penstock.warehouses.ledger import read_ledger
 
 Say = Callable[..., None]
 
@@ -142,6 +143,8 @@ class SteppedQueue:
             self.lockstep.call(f"queue send {queue}", lambda body=body: self.put(queue, body))  # type: ignore[misc]
 
     def put(self, queue: str, body: str) -> None:
+        worker = self.lockstep.current
+        assert worker is None or not worker.acked, "it acknowledged before it had sent all"
         self._sent += 1
         self.letters[f"m{self._sent}"] = (queue, body)
 
@@ -150,7 +153,12 @@ class SteppedQueue:
         return [body for body in dict.fromkeys(bodies) if (queue, body) not in there]
 
     def ack(self, delivery: Delivery) -> None:
-        self.lockstep.call("queue ack", lambda: self.bury(delivery.id))
+        self.lockstep.call("queue ack", lambda: self._ack(delivery))
+
+    def _ack(self, delivery: Delivery) -> None:
+        if self.lockstep.current is not None:
+            self.lockstep.current.acked = True
+        self.bury(delivery.id)
 
     def bury(self, id_: str) -> None:
         letter = self.letters.pop(id_, None)
@@ -179,6 +187,8 @@ class SteppedWarehouse(DuckDBWarehouse):
         super().__init__(Path(":memory:"), memory_mb=64, threads=1)
         self._lockstep, self._say = lockstep, say
         self.changes = 0
+        self.closed: dict[str, list[LedgerRow]] = {}
+        """What the ledger said of each run when it was closed."""
 
     def open(self, read_only: bool = False) -> None:
         """Opened as ever, but for the file, which is none."""
@@ -201,7 +211,14 @@ class SteppedWarehouse(DuckDBWarehouse):
 
     def close_run(self, closing: Closing, target: str) -> None:
         super().close_run(closing, target)
+        if closing.run_id not in self.closed:
+            self.closed[closing.run_id] = self.ledger_of(closing.run_id)
         self._say(_who(self._lockstep), "closes run", closing.run_id)
+
+    def ledger_of(self, run_id: str) -> list[LedgerRow]:
+        with super()._session() as session:
+            rows = read_ledger(session, None)
+        return [row for row in rows if row.chunk.run_id == run_id]
 
 
 class _SteppedSession:
