@@ -22,11 +22,11 @@ from penstock.warehouses.postgres import PostgresWarehouse
 
 def duckdb_at(folder: Path) -> DuckDBWarehouse:
     config = WarehouseConfig("duckdb", {"path": "shop.duckdb", "memory_mb": 128})
-    return DuckDBWarehouse.from_config(config, str, folder)
+    return DuckDBWarehouse.from_config(config, folder)
 
 
 def postgres_at(uri: str) -> PostgresWarehouse:
-    return PostgresWarehouse.from_config(WarehouseConfig("postgres", {"url": uri}), str, Path())
+    return PostgresWarehouse.from_config(WarehouseConfig("postgres", {"url": uri}), Path())
 
 
 class Watched:

@@ -97,7 +97,7 @@ def _from_sample(folder: Path) -> str:
 
 def _from_source(origin: Origin, folder: Path) -> str:
     config = SourceConfig(origin.name, origin.type, origin.opened)
-    source: Source = load_class("source", origin.type).from_config(config, str, folder)
+    source: Source = load_class("source", origin.type).from_config(config, folder)
     try:
         datasets = source.discover()
     finally:

@@ -67,7 +67,7 @@ class Workspace:
                 config = self.pipeline.source(name)
                 opened = replace(config, options=self._open(config.options, f"sources.{name}"))
                 kind = load_class("source", config.type)
-                self._sources[name] = kind.from_config(opened, str, self._directory)
+                self._sources[name] = kind.from_config(opened, self._directory)
             return self._sources[name]
 
     def _open(self, options: Options, where: str) -> Options:
@@ -89,7 +89,7 @@ class Workspace:
         config = self.pipeline.warehouse
         opened = replace(config, options=self._open(config.options, "warehouse"))
         warehouse: Warehouse = load_class("warehouse", config.type).from_config(
-            opened, str, self._directory
+            opened, self._directory
         )
         return warehouse
 

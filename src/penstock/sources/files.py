@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,20 +54,12 @@ class FilesSource:
         self.name, self._root, self._block_bytes = name, root, block_bytes
 
     @classmethod
-    def from_config(
-        cls,
-        config: SourceConfig,
-        read_reference: Callable[[str], str],
-        directory: Path = Path(),
-    ) -> FilesSource:
+    def from_config(cls, config: SourceConfig, directory: Path) -> FilesSource:
         """The source as the pipeline file has it; nothing is opened yet.
 
         Raises: SpecError without a url.
         """
-        options = {
-            key: read_reference(value) if isinstance(value, str) else str(value)
-            for key, value in config.options.items()
-        }
+        options = {key: str(value) for key, value in config.options.items()}
         if not options.get("url"):
             raise SpecError(
                 f"source {config.name} has no url",

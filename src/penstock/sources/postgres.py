@@ -43,7 +43,9 @@ class PostgresSource:
 
     @classmethod
     def from_config(
-        cls, config: SourceConfig, read_reference: Callable[[str], str], directory: Path = Path()
+        cls,
+        config: SourceConfig,
+        directory: Path,
     ) -> PostgresSource:
         """The source, not yet connected; nothing of it lies in `directory`.
 
@@ -51,7 +53,7 @@ class PostgresSource:
         """
         del directory
         return cls(
-            Login.from_config(config, read_reference),
+            Login.from_config(config),
             concurrency=config.concurrency,
             naive_timestamps=config.naive_timestamps,
         )

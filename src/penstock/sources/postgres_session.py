@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -28,16 +28,6 @@ _SETTINGS = {
     "bytea_output": "hex",
     "standard_conforming_strings": "on",
     "xmloption": "content",
-}
-_SECRET_FIELDS = {
-    "host": "host",
-    "port": "port",
-    "dbname": "database",
-    "database": "database",
-    "username": "user",
-    "user": "user",
-    "password": "password",
-    "sslmode": "sslmode",
 }
 _TRANSIENT_STATES = ("08", "40", "53", "55P03", "57")
 _TRANSIENT_TEXTS = (
@@ -86,20 +76,16 @@ class Login:
     statement_timeout_s: float = 0
 
     @classmethod
-    def from_config(cls, config: SourceConfig, read_reference: Callable[[str], str]) -> Login:
-        """The login with its references read.
+    def from_config(cls, config: SourceConfig) -> Login:
+        """The login of a source whose options are open: {url} or {host, port, database, …}.
 
-        Raises: SpecError if the url or the secret cannot be understood.
+        Raises: SpecError if the url cannot be understood.
         """
         options = config.options
-        values: dict[str, str] = {}
-        if isinstance(options.get("secret"), str):
-            values.update(_from_secret(config, read_reference(f"${{secret:{options['secret']}}}")))
-        if isinstance(options.get("url"), str):
-            values.update(_from_url(config, options["url"], read_reference))
+        values = _from_url(config, options["url"]) if options.get("url") else {}
         for name in ("host", "port", "database", "user", "password", "sslmode", "sslrootcert"):
             if options.get(name) is not None:
-                values[name] = read_reference(str(options[name]))
+                values[name] = str(options[name])
         own = {name: values.pop(name, "") for name in ("host", "port", "database", "user")}
         password = values.pop("password", "")
         timeout_s = float(options.get("statement_timeout") or 0)
@@ -137,33 +123,11 @@ def _conninfo_value(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _from_secret(config: SourceConfig, text: str) -> dict[str, str]:
-    import json
-
-    try:
-        fields = json.loads(text)
-    except ValueError:
-        fields = None
-    if not isinstance(fields, Mapping):
-        raise SpecError(
-            f"the secret {config.options['secret']} is not a JSON object",
-            where=f"source {config.name}, line {config.line}",
-            fix='store {"host": …, "port": …, "dbname": …, "username": …, "password": …}',
-        )
-    return {to: str(fields[name]) for name, to in _SECRET_FIELDS.items() if name in fields}
-
-
-def _from_url(
-    config: SourceConfig, url: str, read_reference: Callable[[str], str]
-) -> dict[str, str]:
-    """Why: references are read after the url is taken apart, so that their values stay whole."""
+def _from_url(config: SourceConfig, url: str) -> dict[str, str]:
     scheme, found, rest = url.partition("://")
-    if "${" in scheme or (not found and "${" in url):
-        return _from_url(config, read_reference(url), str)
     login, _, address = rest.rpartition("@")
-    found_login = re.match(r"((?:\$\{[^}]*\}|[^:])*):?(.*)", login, re.DOTALL)
-    user, password = found_login.groups() if found_login else (login, "")
-    parts = urlsplit("//" + read_reference(address))
+    user, _, password = login.partition(":")
+    parts = urlsplit("//" + address)
     if not found or scheme not in ("postgres", "postgresql"):
         raise SpecError(
             "the url is none of Postgres",
@@ -171,21 +135,16 @@ def _from_url(
             fix="url: postgresql://host:5432/database",
         )
     values = {
-        "user": _url_value(user, read_reference),
-        "password": _url_value(password, read_reference),
+        "user": unquote(user),
+        "password": unquote(password),
         "host": unquote(parts.hostname or ""),
         "port": str(parts.port or ""),
         "database": unquote(parts.path.removeprefix("/")),
         **dict(parse_qsl(parts.query)),
     }
-    values["user"] = values.get("user", "")
     if "dbname" in values:
         values["database"] = values.pop("dbname")
     return {name: text for name, text in values.items() if text}
-
-
-def _url_value(text: str, read_reference: Callable[[str], str]) -> str:
-    return read_reference(text) if "${" in text else unquote(text)
 
 
 class _ArrowArrayStream(ctypes.Structure):

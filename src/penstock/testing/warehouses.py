@@ -214,6 +214,16 @@ class WarehouseContract:
         other = request(target("other"), late)
         assert [receipt.status for receipt in warehouse.load(other)] == ["loaded"]
 
+    def test_a_swap_of_a_closed_run_replaces_nothing(
+        self, warehouse: Warehouse, staged: StagedFolder
+    ) -> None:
+        to = target(write="replace")
+        warehouse.load(request(to, staged.chunk([(1, "a")])))
+        closing = Closing(run_id(2), StreamKey("shop", "dev", "w", STREAM), 2, Counts(), 0, 0, AT)
+        warehouse.close_run(closing, str(to))
+        warehouse.load(request(to, staged.chunk([(2, "b")], run=2), swap=plan(2)))
+        assert table(warehouse, to, *COLUMNS) == [(1, "a")]
+
     # ---- swaps
 
     def test_a_swap_replaces_what_came_before_and_nothing_later(
@@ -302,16 +312,20 @@ class WarehouseContract:
             warehouse.load(request(to, staged.chunk([(run, "a")], origin="a.csv", run=run)))
         assert table(warehouse, to, *COLUMNS) == [(1, "a"), (2, "a")]
 
+    @pytest.mark.parametrize("swapped", [False, True])
     def test_a_file_that_comes_again_into_a_merge_is_merged(
-        self, warehouse: Warehouse, staged: StagedFolder
+        self, warehouse: Warehouse, staged: StagedFolder, swapped: bool
     ) -> None:
         """A row of a.csv may have won over b.csv's: deleted, neither would be there."""
         to = target(write="merge", reupload="replace")
+        swap = plan(3, paths=["a.csv"]) if swapped else None
         warehouse.load(request(to, staged.chunk([(1, "b")], origin="b.csv", merge=True)))
         warehouse.load(request(to, staged.chunk([(1, "a")], origin="a.csv", run=2, merge=True)))
         again = staged.chunk([(2, "a")], origin="a.csv", run=3, merge=True)
-        warehouse.load(request(to, again, swap=plan(3, paths=["a.csv"])))
-        assert table(warehouse, to, *COLUMNS) == [(1, "a"), (2, "a")]
+        warehouse.load(request(to, again, swap=swap))
+        late = staged.chunk([(2, "late"), (3, "late")], origin="a.csv", number=1, merge=True)
+        assert [receipt.status for receipt in warehouse.load(request(to, late))] == ["loaded"]
+        assert table(warehouse, to, *COLUMNS) == [(1, "a"), (2, "a"), (3, "late")]
 
     # ---- merge
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,13 +43,11 @@ class DuckDBWarehouse:
         self._database: duckdb.DuckDBPyConnection | None = None
 
     @classmethod
-    def from_config(
-        cls, config: WarehouseConfig, read_reference: Callable[[str], str], directory: Path
-    ) -> DuckDBWarehouse:
+    def from_config(cls, config: WarehouseConfig, directory: Path) -> DuckDBWarehouse:
         """The warehouse that a pipeline file names: {path, memory_mb?, threads?}."""
         options = config.options
         return cls(
-            directory / read_reference(str(options["path"])),
+            directory / str(options["path"]),
             memory_mb=int(options.get("memory_mb", 256)),
             threads=int(options.get("threads", 2)),
         )

@@ -7,7 +7,7 @@ jsonb, which would change the order of keys and drop those that come twice.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,15 +63,9 @@ class PostgresWarehouse:
         self._read_only = False
 
     @classmethod
-    def from_config(
-        cls, config: WarehouseConfig, read_reference: Callable[[str], str], directory: Path
-    ) -> PostgresWarehouse:
+    def from_config(cls, config: WarehouseConfig, directory: Path) -> PostgresWarehouse:
         """The warehouse that a pipeline file names: {url} or {host, port, database, user, …}."""
-        options = {
-            name: read_reference(str(value))
-            for name, value in config.options.items()
-            if value is not None
-        }
+        options = {name: str(value) for name, value in config.options.items() if value is not None}
         values = _from_url(options.pop("url", ""), config.line)
         values.update(options)
         values["dbname"] = values.pop("database", values.get("dbname", ""))

@@ -20,7 +20,7 @@ RESERVED = ("_penstock_line", "_penstock_error", "_penstock_raw")
 
 def source_over(folder: Path, block_bytes: int | None = None, **options: Any) -> FilesSource:
     config = SourceConfig("uploads", "files", {"url": str(folder), **options})
-    source = FilesSource.from_config(config, lambda text: text)
+    source = FilesSource.from_config(config, Path())
     if block_bytes is not None:
         source._block_bytes = block_bytes
     return source

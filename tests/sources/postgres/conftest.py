@@ -90,7 +90,7 @@ def make_shop(database: Any, tmp_path: Path) -> Iterator[MakeShop]:
         config = SourceConfig(
             "shop", "postgres", {**address, **options}, concurrency, naive_timestamps
         )
-        shop = Shop(PostgresSource.from_config(config, lambda text: text), tmp_path)
+        shop = Shop(PostgresSource.from_config(config, tmp_path), tmp_path)
         shop.source._wait = wait or shop.waits.append
         made.append(shop)
         return shop

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
 from collections.abc import Iterator
@@ -19,43 +18,10 @@ HOSTILE = "p@ss'w#o/r\\d :?&=%41 ${"
 
 
 def login(**options: Any) -> Login:
-    return Login.from_config(SourceConfig("shop", "postgres", options), lambda text: text)
+    return Login.from_config(SourceConfig("shop", "postgres", options))
 
 
 # ---- options
-
-
-def test_a_secret_is_rds_shaped_json_and_options_win_over_it() -> None:
-    secret = {"host": "h", "port": 5433, "dbname": "d", "username": "u", "password": HOSTILE}
-    asked = []
-
-    def read(text: str) -> str:
-        asked.append(text)
-        return json.dumps(secret) if text == "${secret:shop/db}" else text
-
-    config = SourceConfig("shop", "postgres", {"secret": "shop/db", "database": "mine"})
-    found = Login.from_config(config, read)
-    assert (found.host, found.port, found.database, found.user) == ("h", "5433", "mine", "u")
-    assert found.password == HOSTILE
-    assert "${secret:shop/db}" in asked
-
-
-@pytest.mark.parametrize("text", ["", "[]", "not json", '"x"'])
-def test_a_secret_that_is_no_object_is_an_error(text: str) -> None:
-    config = SourceConfig("shop", "postgres", {"secret": "shop/db"}, line=7)
-    with pytest.raises(SpecError, match="shop/db") as caught:
-        Login.from_config(config, lambda _: text)
-    assert "line 7" in str(caught.value)
-
-
-def test_references_of_a_url_are_read_after_it_is_taken_apart() -> None:
-    values = {"${secret:user}": "me@home", "${secret:pw}": HOSTILE, "${env:H}:5/${env:D}": "h:5/d"}
-    config = SourceConfig(
-        "shop", "postgres", {"url": "postgresql://${secret:user}:${secret:pw}@${env:H}:5/${env:D}"}
-    )
-    found = Login.from_config(config, lambda text: values[text])
-    assert (found.user, found.password, found.host) == ("me@home", HOSTILE, "h")
-    assert (found.port, found.database) == ("5", "d")
 
 
 def test_a_url_is_percent_decoded_and_its_parameters_are_kept() -> None:

@@ -41,7 +41,7 @@ def test_every_option_of_postgres_reaches_the_source(load: Load) -> None:
         "database: d, user: u, password: p, sslmode: require, sslrootcert: r.pem, "
         "statement_timeout: 2m}\n"
     )
-    login = Login.from_config(load(BODY, head=head).sources[0], str)
+    login = Login.from_config(load(BODY, head=head).sources[0])
     assert (login.host, login.port, login.database) == ("h", "6543", "d")
     assert (login.user, login.password) == ("u", "p")
     assert login.more == {"sslmode": "require", "sslrootcert": "r.pem"}
@@ -51,7 +51,7 @@ def test_every_option_of_postgres_reaches_the_source(load: Load) -> None:
 def test_every_option_of_a_warehouse_reaches_it(load: Load, tmp_path: Path) -> None:
     head = "version: 1\npipeline: p\nsources: {s: {type: postgres, host: h}}\n"
     duck = load("warehouse: {path: w.duckdb, memory_mb: 64, threads: 1}\n" + BODY, head=head)
-    warehouse = DuckDBWarehouse.from_config(duck.warehouse, str, tmp_path)
+    warehouse = DuckDBWarehouse.from_config(duck.warehouse, tmp_path)
     assert (warehouse.path, warehouse.memory_mb, warehouse.threads) == (
         tmp_path / "w.duckdb",
         64,
@@ -61,14 +61,14 @@ def test_every_option_of_a_warehouse_reaches_it(load: Load, tmp_path: Path) -> N
         "warehouse: {type: postgres, host: h, database: d, user: u, password: p@ss}\n" + BODY,
         head=head,
     )
-    assert str(PostgresWarehouse.from_config(postgres.warehouse, str, tmp_path)) == "postgres h/d"
+    assert str(PostgresWarehouse.from_config(postgres.warehouse, tmp_path)) == "postgres h/d"
 
 
 def test_a_files_source_opens_with_what_the_file_says(load: Load, tmp_path: Path) -> None:
     head = "version: 1\npipeline: p\nsources: {s: {type: files, url: ./up, concurrency: 2}}\n"
     config = load('streams: {a: {from: {source: s, files: "*.csv"}}}', head=head).sources[0]
     assert set(config.options) & set(COMMON) == set()
-    assert FilesSource.from_config(config, str, tmp_path)
+    assert FilesSource.from_config(config, tmp_path)
 
 
 @pytest.mark.parametrize("type_", registry.SOURCES)

@@ -53,10 +53,8 @@ def opened(path: Path) -> DuckDBWarehouse:
 
 
 def test_the_pipeline_file_names_it_by_a_path_beside_itself(tmp_path: Path) -> None:
-    config = WarehouseConfig("duckdb", {"path": "${env:FILE}.duckdb", "threads": 1})
-    warehouse = DuckDBWarehouse.from_config(
-        config, lambda text: text.replace("${env:FILE}", "deep/shop"), tmp_path
-    )
+    config = WarehouseConfig("duckdb", {"path": "deep/shop.duckdb", "threads": 1})
+    warehouse = DuckDBWarehouse.from_config(config, tmp_path)
     assert (warehouse.path, warehouse.threads) == (tmp_path / "deep" / "shop.duckdb", 1)
     warehouse.open()
     warehouse.close()

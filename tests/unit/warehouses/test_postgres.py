@@ -29,7 +29,7 @@ def staged(tmp_path: Path) -> Iterator[StagedFolder]:
 
 
 def configured(options: dict[str, Any]) -> PostgresWarehouse:
-    return PostgresWarehouse.from_config(WarehouseConfig("postgres", options), str, Path("/here"))
+    return PostgresWarehouse.from_config(WarehouseConfig("postgres", options), Path("/here"))
 
 
 @pytest.fixture
