@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from penstock.model import (
     ChunkId,
@@ -223,6 +223,13 @@ class Source(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class TakesFiles(Protocol):
+    """A source whose streams take files by pattern, and which can say what none of them takes."""
+
+    def unclaimed(self, streams: Sequence[Stream]) -> list[str]: ...
 
 
 # ---- warehouse

@@ -15,7 +15,7 @@ from penstock.cli.failures import redacted
 from penstock.cli.opened import chosen, opened
 from penstock.cli.show import as_json, document, say, table
 from penstock.errors import PenstockError, Problem, SpecError
-from penstock.pipeline import Pipeline, Stream
+from penstock.pipeline import Pipeline, SourceConfig, Stream
 from penstock.runtimes.workspace import Workspace
 from penstock.spec.check import warnings
 from penstock.spec.resolve import load_pipeline
@@ -104,13 +104,22 @@ def _answers(
         if source.name not in names:
             continue
         try:
-            yield Answer("source", source.name, ok=True, said=workspace.source(source.name).check())
+            said = workspace.source(source.name).check()
+            yield Answer("source", source.name, ok=True, said=said + _unclaimed(workspace, source))
         except PenstockError as error:
             down.add(source.name)
             yield Answer("source", source.name, ok=False, said=str(error))
     yield _warehouse_answer(workspace)
     if not down:
         yield _streams_answer(workspace)
+
+
+def _unclaimed(workspace: Workspace, source: SourceConfig) -> str:
+    names = workspace.unclaimed(source.name)
+    if not names:
+        return ""
+    files = f"{len(names)} files that no stream takes" if len(names) > 1 else "a file of no stream"
+    return f"; {files}, e.g. {names[0]}"
 
 
 def _picked(

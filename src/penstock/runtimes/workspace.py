@@ -18,7 +18,7 @@ from penstock.journal.sqlite import SqliteJournal
 from penstock.model import Plan, StreamKey
 from penstock.observe.events import EventLog
 from penstock.pipeline import Options, Pipeline, Stream
-from penstock.ports import Clock, Journal, Source, Store, Warehouse
+from penstock.ports import Clock, Journal, Source, Store, TakesFiles, Warehouse
 from penstock.queues.sqlite import SqliteQueue
 from penstock.spec.registry import load_class
 from penstock.spec.secrets import open_options, read_reference
@@ -73,6 +73,13 @@ class Workspace:
     def _open(self, options: Options, where: str) -> Options:
         """The options with every reference and secret read."""
         return open_options(options, self.pipeline, self.environ, where)
+
+    def unclaimed(self, name: str) -> list[str]:
+        """The files of a source that no stream of the pipeline takes."""
+        source = self.source(name)
+        if not isinstance(source, TakesFiles):
+            return []
+        return source.unclaimed([item for item in self.pipeline.streams if item.source == name])
 
     @property
     def _directory(self) -> Path:
