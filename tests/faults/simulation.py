@@ -282,7 +282,10 @@ class Simulation:
             self._step(random_.choice(workers))
         elif chance < 0.68 and self.queue.letters:
             if len(workers) < 8:
-                self._deliver(random_.choice(list(self.queue.letters)))
+                name = random_.choice(list(self.queue.letters))
+                self._deliver(name)
+                if "duplicate" in faults and random_.random() < 0.25:
+                    self._deliver(name)
         elif chance < 0.75:
             self.say(self.table.change("late" in faults and random_.random() < 0.3))
         elif chance < 0.82:
@@ -315,7 +318,7 @@ class Simulation:
         self.clock.advance(ticks)
 
     def _step(self, worker: Worker) -> None:
-        calls = self.random.choice([1, 1, 2, 4, 8, 16, 32, 64])
+        calls = self.random.choice([1, 1, 1, 1, 2, 2, 4, 8, 16, 48])
         verdict: Verdict = "go"
         chance, faults = self.random.random(), self.settings.faults
         if chance < 0.05 and "kill" in faults:
