@@ -40,10 +40,15 @@ bench/.venv/installed: bench/requirements.txt
 	bench/.venv/bin/python -m pip install --quiet -r bench/requirements.txt
 	touch $@
 
-bench: setup bench/.venv/installed  ## Penstock and its peers on the same work
+bench/.penstock/installed: pyproject.toml requirements.lock
+	test -x bench/.penstock/bin/python || $(PYTHON) -m venv bench/.penstock
+	bench/.penstock/bin/python -m pip install --quiet -c requirements.lock -e '.[postgres]'
+	touch $@
+
+bench: setup bench/.penstock/installed bench/.venv/installed  ## Penstock and its peers on the same work
 	$(BIN)/python bench/run.py $(BENCH)
 
-bench-large: setup  ## 30 M rows through Penstock alone: what bounded memory means
+bench-large: setup bench/.penstock/installed  ## 30 M rows through Penstock alone: what bounded memory means
 	$(BIN)/python bench/run.py --large --only penstock
 
 lock:            ## requirements.lock again, from the newest versions that pyproject allows
@@ -54,6 +59,6 @@ lock:            ## requirements.lock again, from the newest versions that pypro
 	rm -rf .lock
 
 clean:           ## remove what make made
-	rm -rf .venv bench/.venv bench/work bench/results .lock build dist penstock-demo
+	rm -rf .venv bench/.venv bench/.penstock bench/work bench/results .lock build dist penstock-demo
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

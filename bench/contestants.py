@@ -13,6 +13,8 @@ import duckdb
 from penstock.testing.postgres import EmbeddedPostgres
 
 HERE = Path(__file__).parent
+PENSTOCK = HERE / ".penstock" / "bin" / "penstock"
+"""Installed as a user does, with the extra [postgres] and nothing else; so is each peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def penstock_command(work: Work, folder: Path) -> list[str]:
         columns["time_hour"] = {"type": "timestamptz"}
         text = FLIGHTS_FILE.format(folder=work.folder, columns=json.dumps(columns))
     (folder / "pipeline.yaml").write_text(text)
-    return [str(Path(sys.executable).parent / "penstock"), "run", "-f", "pipeline.yaml", "--json"]
+    return [str(PENSTOCK), "run", "-f", "pipeline.yaml", "--json"]
 
 
 # ---- peers

@@ -74,12 +74,13 @@ def run(
             workers.send(reconcile(workspace.journal, workspace.store, item.key, digest))
         while not all(item.over for item in runs):
             workers.changed.clear()
+            before = [item.status for item in runs]
             for item in runs:
                 if not item.over:
                     _advance(workspace, workers, item, digest)
             on_change(runs)
             workers.check()
-            if not all(item.over for item in runs):
+            if [item.status for item in runs] == before:
                 workers.changed.wait(POLL_S)
     finally:
         workers.stop()
