@@ -163,29 +163,39 @@ class WarehouseFaultContract:
         assert table(warehouse, to, *COLUMNS) == [(2, "new")]
 
     def test_loads_at_once_take_turns_and_each_chunk_lands_once(
-        self, warehouse: Warehouse, staged: StagedFolder
+        self, warehouse: Warehouse, opener: Callable[[], Warehouse], staged: StagedFolder
     ) -> None:
         to = target()
+        other = opener()
+        other.open()
         requests = [
             request(to, staged.chunk([(n, "a"), (n, "b")], number=n), load_id=f"{n}.{again}")
             for n in range(4)
             for again in range(2)
         ]
         with ThreadPoolExecutor(4) as workers:
-            receipts = list(workers.map(lambda asked: insistently(warehouse, asked), requests))
+            asked = zip([warehouse, other] * 4, requests, strict=True)
+            receipts = list(workers.map(lambda pair: insistently(*pair), asked))
+        other.close()
         assert table(warehouse, to, *COLUMNS) == [(n, x) for n in range(4) for x in ("a", "b")]
         for first, second in zip(receipts[::2], receipts[1::2], strict=True):
             assert [r.load_id for r in first] == [r.load_id for r in second]
 
-    def test_swaps_at_once_leave_one_run(self, warehouse: Warehouse, staged: StagedFolder) -> None:
+    def test_swaps_at_once_leave_one_run(
+        self, warehouse: Warehouse, opener: Callable[[], Warehouse], staged: StagedFolder
+    ) -> None:
         to = target(write="replace")
+        other = opener()
+        other.open()
         warehouse.load(request(to, staged.chunk([(0, "a")])))
         requests = [
             request(to, staged.chunk([(run, "a")] * 2, run=run), swap=plan(run))
             for run in (2, 3, 4, 5)
         ]
         with ThreadPoolExecutor(4) as workers:
-            list(workers.map(lambda asked: insistently(warehouse, asked), requests))
+            asked = zip([warehouse, other] * 2, requests, strict=True)
+            list(workers.map(lambda pair: insistently(*pair), asked))
+        other.close()
         assert table(warehouse, to, *COLUMNS) == [(5, "a"), (5, "a")]
 
 

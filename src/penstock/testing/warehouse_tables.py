@@ -89,7 +89,8 @@ class WarehouseTableContract:
         warehouse.load(request(target(), staged.chunk([(1, "a"), (1, "b"), (2, "a")])))
         merged = target(write="merge")
         warehouse.load(request(merged, staged.chunk([(1, "c")], run=2, merge=True)))
-        assert table(warehouse, merged, *COLUMNS) == [(1, "c"), (2, "a")]
+        warehouse.load(request(merged, staged.chunk([(2, "d")], generation=1, merge=True)))
+        assert table(warehouse, merged, *COLUMNS) == [(1, "c"), (2, "d")]
 
     def test_a_column_that_a_user_added_stays(
         self, warehouse: Warehouse, staged: StagedFolder

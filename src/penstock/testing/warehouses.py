@@ -264,6 +264,15 @@ class WarehouseContract:
         assert [receipt.load_id for receipt in receipts] == ["l", "two"]
         assert table(warehouse, to, *COLUMNS) == [(1, "a"), (2, "c")]
 
+    def test_a_swap_keeps_chunks_of_its_run_that_came_before_it(
+        self, warehouse: Warehouse, staged: StagedFolder
+    ) -> None:
+        to = target(write="replace")
+        one, two = staged.chunk([(1, "a")]), staged.chunk([(2, "b")], number=1)
+        warehouse.load(request(to, one))
+        warehouse.load(request(to, one, two, swap=plan(1)))
+        assert table(warehouse, to, *COLUMNS) == [(1, "a"), (2, "b")]
+
     def test_a_swap_without_a_chunk_empties_the_table(
         self, warehouse: Warehouse, staged: StagedFolder
     ) -> None:
@@ -304,6 +313,24 @@ class WarehouseContract:
         assert [r.status for r in warehouse.load(request(to, late))] == ["superseded"]
         assert warehouse.count(to) == {"": 0}
 
+    def test_of_a_file_that_comes_twice_in_one_load_the_later_counts(
+        self, warehouse: Warehouse, staged: StagedFolder
+    ) -> None:
+        to = target(reupload="replace")
+        old, new = (staged.chunk([(run, "a")], origin="a.csv", run=run) for run in (1, 2))
+        receipts = warehouse.load(request(to, old, new))
+        assert [receipt.status for receipt in receipts] == ["superseded", "loaded"]
+        assert table(warehouse, to, *COLUMNS) == [(2, "a")]
+
+    def test_chunks_of_no_file_replace_none(
+        self, warehouse: Warehouse, staged: StagedFolder
+    ) -> None:
+        to = target(reupload="replace")
+        chunks = [staged.chunk([(run, "a")], run=run) for run in (1, 2)]
+        warehouse.load(request(to, *chunks))
+        warehouse.load(request(to, staged.chunk([(3, "a")], run=3)))
+        assert table(warehouse, to, *COLUMNS) == [(run, "a") for run in (1, 2, 3)]
+
     def test_files_append_where_they_are_not_to_replace(
         self, warehouse: Warehouse, staged: StagedFolder
     ) -> None:
@@ -335,8 +362,9 @@ class WarehouseContract:
         to = target(write="merge", version="at")
         moments = [None, naive("2026-01-01"), naive("2026-01-01T00:00:00.000001")]
         rows = [(n, moments[n], "first") for n in range(3)]
+        rows += [(n, None, "no version") for n in (1, 2)]
         (receipt,) = warehouse.load(request(to, staged.chunk(rows, MERGED, merge=True)))
-        assert (receipt.rows, receipt.inserted, receipt.updated) == (3, 3, 0)
+        assert (receipt.rows, receipt.inserted, receipt.updated) == (5, 3, 0)
         rows = [(n, moments[1], "second") for n in range(4)]
         (receipt,) = warehouse.load(request(to, staged.chunk(rows, MERGED, run=2, merge=True)))
         assert (receipt.rows, receipt.inserted, receipt.updated) == (4, 1, 2)
@@ -355,9 +383,12 @@ class WarehouseContract:
             to = target(f"t{at}", "merge", version="at")
             older = staged.chunk([(1, None, "x"), (1, None, "old")], MERGED, **lesser, merge=True)
             newer = staged.chunk([(1, None, "x"), (1, None, "new")], MERGED, **greater, merge=True)
-            for order in ([older], [newer], [older], [older, newer]):
-                warehouse.load(request(to, *order))
+            for one in (older, newer):
+                warehouse.load(request(to, one))
             assert table(warehouse, to, "note") == [("new",)], (lesser, greater)
+            at_once = target(f"once{at}", "merge", version="at")
+            warehouse.load(request(at_once, newer, older))
+            assert table(warehouse, at_once, "note") == [("new",)], (lesser, greater)
 
     def test_a_key_of_several_columns_is_one_key(
         self, warehouse: Warehouse, staged: StagedFolder

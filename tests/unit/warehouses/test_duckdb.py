@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from penstock.errors import PenstockError, Rejected, Transient
-from penstock.model import Target
+from penstock.model import Counts, Staged, Target
 from penstock.pipeline import WarehouseConfig
 from penstock.testing.processes import killed
 from penstock.testing.staged import COLUMNS, STREAM, StagedFolder, plan, request, target
@@ -19,6 +20,7 @@ from penstock.testing.warehouses import table
 from penstock.warehouses import loading
 from penstock.warehouses.duckdb import DuckDBWarehouse
 
+WIDE_ROWS = 12_000
 HOLDER = """
 import sys
 from pathlib import Path
@@ -181,6 +183,45 @@ def test_a_large_merge_in_parts_is_the_same_merge(
     receipts = warehouse.load(request(to, *reversed(chunks)))
     assert table(warehouse, to, *COLUMNS) == [(1, "6"), *((n, "x") for n in range(2, 7))]
     assert sum(receipt.inserted for receipt in receipts) == 6
+
+
+def test_a_wide_table_goes_on_with_one_thread_where_two_have_no_room(
+    tmp_path: Path, staged: StagedFolder
+) -> None:
+    chunks = [wide_chunk(staged, number) for number in range(4)]
+    warehouse = DuckDBWarehouse(tmp_path / "wide.duckdb", memory_mb=96)
+    warehouse.open()
+    warehouse.set_up("w-1")
+    warehouse.load(request(target(), *chunks))
+    assert warehouse.threads == 1
+    assert warehouse.count(target()) == {"": 4 * WIDE_ROWS}
+    warehouse.close()
+
+
+def test_a_load_that_has_no_room_says_what_to_give(tmp_path: Path, staged: StagedFolder) -> None:
+    warehouse = DuckDBWarehouse(tmp_path / "wide.duckdb", memory_mb=32)
+    warehouse.open()
+    warehouse.set_up("w-1")
+    with pytest.raises(Transient) as caught:
+        warehouse.load(request(target(), *[wide_chunk(staged, number) for number in range(4)]))
+    assert "memory_mb" in caught.value.fix
+    assert warehouse.ledger() == []
+    warehouse.close()
+
+
+def wide_chunk(staged: StagedFolder, number: int) -> Staged:
+    """WIDE_ROWS rows of 60 texts that do not compress."""
+    columns = {f"c{place}": "varchar" for place in range(60)}
+    chunk = staged.chunk([("x",) * 60], columns, number=number)
+    path = Path(chunk.paths[0])
+    other = path.with_name(f"grown-{path.name}")
+    texts = ", ".join(f"md5(c{n} || i) AS c{n}" for n in range(60))
+    staged.connection.execute(
+        f"COPY (SELECT f.* REPLACE ({texts}) FROM read_parquet('{path}', hive_partitioning = false)"
+        f" f, range({WIDE_ROWS}) r(i)) TO '{other}' (FORMAT parquet)"
+    )
+    counts = Counts(WIDE_ROWS, WIDE_ROWS)
+    return replace(chunk, commit=replace(chunk.commit, counts=counts), paths=(str(other),))
 
 
 def test_a_load_of_very_many_chunks_is_one_transaction(

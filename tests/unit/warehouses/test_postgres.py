@@ -170,6 +170,15 @@ def test_any_statement_may_be_a_query(warehouse: PostgresWarehouse) -> None:
     assert (found.columns, found.types) == (("a", "a", "b"), ("numeric", "numeric", "interval"))
 
 
+def test_a_load_of_more_chunks_than_a_statement_takes(
+    warehouse: PostgresWarehouse, staged: StagedFolder
+) -> None:
+    """65,535 values to a statement, of which a chunk's ledger row takes twelve."""
+    chunks = [staged.chunk([], number=number) for number in range(5_500)]
+    assert len(warehouse.load(request(target(), *chunks))) == 5_500
+    assert len(warehouse.ledger()) == 5_500
+
+
 # ---- others beside it
 
 
@@ -190,7 +199,10 @@ def test_a_load_waits_for_the_lock_and_reads_what_its_holder_left(
         receipts = load(*arguments)
         if not second:
             second.append(workers.submit(warehouse.load, request(to, chunk, load_id="second")))
-            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            waiting = (
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
             assert any(database.run(waiting) != [("0",)] for _ in range(1000))
         return receipts
 
@@ -212,7 +224,7 @@ def test_a_connection_lost_at_any_statement_leaves_nothing_half_done(
     change = request(to, staged.chunk([(2, "new")], run=2), swap=plan(2))
     end = (
         "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity "
-        "WHERE application_name = 'penstock-load'"
+        "WHERE application_name = 'penstock-load' AND datname = current_database()"
     )
     for number in count(2):
         with statements(lambda at, number=number: at == number and database.run(end)) as seen:
