@@ -103,7 +103,8 @@ PLANNING = (
         1,
         f"{STAGES}/plan.py",
         "self.journal.swap(layout.head_entry(key), codec.plain(opened), version)",
-        "self.journal.swap(layout.head_entry(key), codec.plain(opened), read_head(self.journal, key)[1])",
+        "self.journal.swap(layout.head_entry(key), codec.plain(opened), "
+        "read_head(self.journal, key)[1])",
     ),
     _mutant(
         "head-moved-by-anybody",
@@ -126,7 +127,8 @@ PLANNING = (
         "waiting-not-durable",
         1,
         f"{STAGES}/plan.py",
-        "            self._wait_in_line(key, trigger)\n            head, version = read_head(self.journal, key)\n",
+        "            self._wait_in_line(key, trigger)\n"
+        "            head, version = read_head(self.journal, key)\n",
         "            head, version = read_head(self.journal, key)\n"
         "            if not head.open:\n                self._wait_in_line(key, trigger)\n",
     ),
@@ -214,7 +216,8 @@ EXTRACTING = (
         5,
         f"{STAGES}/state.py",
         "chain = sorted(found.get((part.number, attempt), [])) if attempt is not None else []",
-        'chain = sorted(found.get((part.number, max((a for n, a in found if n == part.number), default="")), []))',
+        "chain = sorted(found.get((part.number, max((a for n, a in found if n == part.number), "
+        'default="")), []))',
     ),
 )
 TRANSFORMING = (

@@ -326,7 +326,7 @@ class Simulation:
             calls = 1
         elif chance < 0.09 and "reply" in faults:
             verdict = self.random.choice(["fail", "lose reply"])
-        elif chance < 0.12 and "sleep" in faults and worker.pending:
+        elif chance < 0.12 and "sleep" in faults and _may_sleep(worker):
             self.say(worker.name, "falls asleep before", worker.pending)
             self.lockstep.workers.remove(worker)
             self.asleep.append(worker)
@@ -509,6 +509,14 @@ class Simulation:
                 self.grant(self.random.choice(workers), calls)
             self.check_now()
         raise Violation("stuck: does not drain")
+
+
+def _may_sleep(worker: Worker) -> bool:
+    """Not while it holds the warehouse's lock: whoever holds that is waited for."""
+    outside = ("warehouse lock", "warehouse committed")
+    return bool(worker.pending) and (
+        worker.pending in outside or not worker.pending.startswith("warehouse")
+    )
 
 
 def _told(message: Message) -> str:
