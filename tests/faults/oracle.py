@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.faults.settings import KEY, TARGET, Violation
+
 from penstock import codec, layout
 from penstock.engine import literal
-from penstock.model import ChunkId, Commit, Link, Plan, StreamKey, Target
+from penstock.model import ChunkId, Commit, Link, Plan, Target
 from penstock.stages.audit import audit_stream
 from penstock.stages.hands import given_up
 from penstock.stages.state import read_head, read_plans, read_wanted, unsettled_plans
 
 if TYPE_CHECKING:
     from tests.faults.simulation import Simulation
-
-KEY = StreamKey("p", "dev", "w", "s")
 
 
 class Oracle:
@@ -27,11 +27,9 @@ class Oracle:
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
         self.mode = simulation.settings.mode
-        self.target = Target("s", "main", "t", self.mode)
+        self.target = Target("s", "main", "t", "append")
 
     def fail(self, what: str) -> None:
-        from tests.faults.simulation import Violation
-
         raise Violation(what)
 
     # ---- at every moment
@@ -54,7 +52,7 @@ class Oracle:
             simulation.journal.inner,
             simulation.store.inner,
             KEY,
-            simulation.warehouse.ledger("main.t"),
+            simulation.warehouse.ledger(TARGET),
             counted,
         )
         if not audit.holds(final):
@@ -77,6 +75,8 @@ class Oracle:
         self._check_closed_runs()
         plans = self._counting_plans()
         links = {link.chunk: link for plan in plans for link in self._links(plan)}
+        if self.mode == "files":
+            links = _newest_of_files(plans, links)
         good = self._good(plans, links)
         self._check_extracted(plans, links)
         if self.mode == "merge":
@@ -107,7 +107,9 @@ class Oracle:
         """The last run that replaced everything, and those after it."""
         plans = [p for p in read_plans(self.simulation.journal.inner, KEY) if p.by_hand is None]
         abandoned = given_up(read_plans(self.simulation.journal.inner, KEY))
-        swaps = [p.seq for p in plans if p.swap and p.run_id not in abandoned]
+        swaps = [
+            p.seq for p in plans if p.swap and p.scope == "table" and p.run_id not in abandoned
+        ]
         since = max(swaps, default=0)
         return [plan for plan in plans if plan.seq >= since and plan.run_id not in abandoned]
 
@@ -207,3 +209,14 @@ class Oracle:
         for k, row_ in found.items():
             if ever[row_[3]].values != row_[:4]:
                 self.fail(f"key k{k}: {row_} was never a row of the source")
+
+
+def _newest_of_files(plans: list[Plan], links: dict[ChunkId, Link]) -> dict[ChunkId, Link]:
+    """The chunks of each path's last version."""
+    seqs = {plan.run_id: plan.seq for plan in plans}
+    newest: dict[str, int] = {}
+    for chunk, link in links.items():
+        newest[link.origin] = max(newest.get(link.origin, 0), seqs[chunk.run_id])
+    return {
+        chunk: link for chunk, link in links.items() if newest[link.origin] == seqs[chunk.run_id]
+    }

@@ -50,6 +50,8 @@ def transform_chunk(
         columns |= {"_penstock_gen": "INTEGER", "_penstock_row": "BIGINT"}
     if stream.cursor is not None:
         columns |= {"_penstock_cursor": "BIGINT"}
+    if stream.files is not None:
+        columns |= {"_penstock_file": "VARCHAR"}
     if good:
         _write(
             connection, paths[0], columns, [_full(r, columns, link, generation, seq) for r in good]
@@ -83,6 +85,7 @@ def _full(
         "_penstock_gen": generation,
         "_penstock_row": row[4],
         "_penstock_cursor": row[1],
+        "_penstock_file": link.origin,
     }
     return [*row[:4], *(own[name] for name in columns if name in own)]
 

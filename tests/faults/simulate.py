@@ -12,7 +12,8 @@ from typing import get_args
 
 import duckdb
 from tests.faults.lockstep import Crew
-from tests.faults.simulation import Simulation, Violation
+from tests.faults.settings import Violation
+from tests.faults.simulation import Simulation
 from tests.faults.source import Mode
 
 

@@ -6,17 +6,18 @@ import random
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import duckdb
 from tests.faults import quick
+from tests.faults.actors import Actors
 from tests.faults.lockstep import Crew, Lockstep, Verdict, Worker
 from tests.faults.oracle import Oracle
+from tests.faults.settings import KEY, Settings, Violation
 from tests.faults.source import LAG, Mode, ScriptedSource, Table
 from tests.faults.world import (
     SimulatedWorkspace,
@@ -27,68 +28,12 @@ from tests.faults.world import (
 )
 
 from penstock import codec, layout
-from penstock.errors import Broken, Transient
-from penstock.model import ByHand, Message, Plan, StreamKey, Trigger
-from penstock.pipeline import BadRows, Expectation, Load, Storage, Stream
+from penstock.model import Message, Plan, Trigger
+from penstock.pipeline import BadRows, Expectation, Load, Stream
 from penstock.ports import Delivery
 from penstock.runtimes.embedded import Workers
-from penstock.stages import gc, hands
-from penstock.stages.plan import Planner, slices_of
-from penstock.stages.reconcile import reconcile, regenerate
-from penstock.stages.state import read_head, read_plans, read_run
 from penstock.testing.clock import ManualClock
 from penstock.testing.memory import MemoryJournal, MemoryStore
-
-KEY = StreamKey("p", "dev", "w", "s")
-TARGET = "main.t"
-KEEP_NOTHING = Storage("memory", 0, 0, 0)
-FAULTS = frozenset(
-    [
-        "kill",
-        "sleep",
-        "lose",
-        "duplicate",
-        "reply",
-        "change-file",
-        "reject",
-        "gc",
-        "replay",
-        "refresh",
-        "hands",
-        "day",
-        "late",
-    ]
-)
-
-
-class Violation(AssertionError):
-    """The protocol's promise does not hold in this schedule."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What is drawn once per schedule."""
-
-    mode: Mode
-    steps: int
-    resumable: bool
-    by_open_transactions: bool
-    has_cursor: bool
-    faults: frozenset[str]
-    real_transform: bool
-
-    @staticmethod
-    def drawn(mode: Mode, random_: random.Random) -> Settings:
-        few = random_.random() < 0.3
-        return Settings(
-            mode,
-            random_.choice([25, 45, 80, 150]),
-            random_.random() < 0.7,
-            random_.random() < 0.5,
-            mode == "append" or (mode == "merge" and random_.random() < 0.8),
-            frozenset(f for f in sorted(FAULTS) if not few or random_.random() < 0.4),
-            random_.random() < 0.1,
-        )
 
 
 class Simulation:
@@ -122,6 +67,7 @@ class Simulation:
         self.queue = SteppedQueue(self.lockstep, self.say)
         self.warehouse = SteppedWarehouse(self.lockstep, self.say)
         self.oracle = Oracle(self)
+        self.actors = Actors(self)
         self.file = 0
         self.triggers: list[Trigger] = []
         self.accepted: list[Trigger] = []
@@ -148,7 +94,7 @@ class Simulation:
 
     def stream_of(self, digest: str, name: str) -> Stream:
         """The pipeline file of that digest; one of its rules is not deterministic."""
-        number = int(digest.removeprefix("file"))
+        number, mode = int(digest.removeprefix("file")), self.settings.mode
         rejects = number % 3 == 1 and "reject" in self.settings.faults
         coin = self.random.randrange(2)
         rule = f"(uid * 7 + {number} * 5) % 4 <> 0 AND (uid % 6 <> 5 OR {coin} = 1)"
@@ -156,11 +102,12 @@ class Simulation:
         return Stream(
             name,
             "src",
-            Load("main", "t", self.settings.mode),
-            table="t",
+            Load("main", "t", "append" if mode == "files" else mode),
+            table="t" if mode != "files" else None,
+            files="f*" if mode == "files" else None,
             cursor=cursor,
-            primary_key=("k",) if self.settings.mode == "merge" else (),
-            version="ver" if self.settings.mode == "merge" else None,
+            primary_key=("k",) if mode == "merge" else (),
+            version="ver" if mode == "merge" else None,
             expect=(Expectation("expression", {"sql": rule}),),
             bad_rows=BadRows("quarantine", 0.4 if rejects else 1.0, 0 if rejects else 100),
         )
@@ -234,11 +181,11 @@ class Simulation:
         self.settle()
         if "replay" in faults and self.random.random() < 0.4:
             self.file += 1
-            self.spawn("replay", self._replay)
+            self.spawn("replay", self.actors.replay)
             self.settle()
         if "gc" in faults and self.random.random() < 0.6:
             self.clock.advance(1)
-            self.spawn("gc", self._collect)
+            self.spawn("gc", self.actors.collect)
             self.settle()
         self._wake_everybody()
         self.settle()
@@ -301,13 +248,14 @@ class Simulation:
             self.say("midnight")
             self.clock.advance(86_400)
         elif chance < 0.94:
-            self.spawn("reconcile", self._reconcile)
+            self.spawn("reconcile", self.actors.reconcile)
         elif chance < 0.955 and "gc" in faults:
-            self.spawn("gc", self._collect)
+            self.spawn("gc", self.actors.collect)
         elif chance < 0.975 and "replay" in faults:
-            self.spawn("replay", self._replay)
+            self.spawn("replay", self.actors.replay)
         elif chance < 0.98 and "hands" in faults:
-            self.spawn("hand", self._start_over if random_.random() < 0.5 else self._set_cursor)
+            act = self.actors.start_over if random_.random() < 0.5 else self.actors.set_cursor
+            self.spawn("hand", act)
         elif chance < 0.99 and self.asleep:
             worker = self.asleep.pop(random_.randrange(len(self.asleep)))
             workers.append(worker)
@@ -393,96 +341,9 @@ class Simulation:
 
     def _spawn_planner(self, trigger: Trigger) -> Worker:
         digest = self.digest
-        worker = self.spawn("planner", lambda: self._plan(trigger, digest))
+        worker = self.spawn("planner", lambda: self.actors.plan(trigger, digest))
         self.say(worker.name, "has trigger", trigger.id, trigger.kind, "under", digest)
         return worker
-
-    def _plan(self, trigger: Trigger, digest: str) -> None:
-        """As `penstock run` does, but for its patience."""
-        planner = Planner(
-            self.journal,
-            self.store,
-            self.clock,
-            self.stream_of(digest, KEY.stream),
-            digest,
-            lambda: self.source,
-        )
-        for _ in range(3):
-            try:
-                planned = planner(KEY, trigger)
-                self.accepted.append(trigger)
-                if planned.plan is not None:
-                    self.workers.send(slices_of(planned.plan))
-                return
-            except Transient:
-                continue
-
-    def _reconcile(self) -> None:
-        self._patiently(
-            lambda: self.workers.send(reconcile(self.journal, self.store, KEY, self.digest))
-        )
-
-    def _patiently(self, act: Callable[[], object]) -> None:
-        try:
-            act()
-        except Transient as error:
-            worker = self.lockstep.current
-            self.say(worker.name if worker else "", f"gives up: {error.what}")
-
-    def _collect(self) -> None:
-        def act() -> None:
-            now = self.clock.now() + timedelta(seconds=1)
-            for _ in gc.collect(
-                self.journal, self.store, self.warehouse, KEY, TARGET, KEEP_NOTHING, now
-            ):
-                pass
-
-        self._patiently(act)
-
-    def _start_over(self) -> None:
-        self._by_hand(
-            lambda: hands.start_over(
-                self.journal, self.store, self.clock, KEY, who="ann", why="to see"
-            )
-        )
-
-    def _set_cursor(self) -> None:
-        """The cursor is set to what it is, which must not change a row."""
-
-        def act() -> None:
-            head, version = read_head(self.journal, KEY)
-            if not head.open:
-                move = ByHand("ann", "to see", head.cursor)
-                hands._move(self.journal, self.store, self.clock, KEY, head, version, move)
-
-        self._by_hand(act)
-
-    def _by_hand(self, act: Callable[[], object]) -> None:
-        with suppress(Broken):
-            self._patiently(act)
-
-    def _replay(self) -> None:
-        """All chunks of a run again, or those with quarantined rows, under today's file."""
-        only_bad = self.random.random() < 0.5
-        digest = self.digest
-
-        def act() -> None:
-            plans = [plan for plan in read_plans(self.journal, KEY) if plan.by_hand is None]
-            if not plans:
-                return
-            plan = self.random.choice(plans)
-            state = read_run(self.journal, self.store, plan)
-            if state.closing is not None or not state.complete:
-                return
-            chunks = [
-                chunk
-                for chunk in state.links
-                if not only_bad
-                or (chunk in state.commits and state.commits[chunk].counts.quarantined)
-            ]
-            self.workers.send(regenerate(self.journal, plan, chunks, digest))
-
-        self._patiently(act)
 
     # ---- until nothing is missing
 
@@ -491,7 +352,7 @@ class Simulation:
         for _ in range(40):
             self._drain()
             before = self.queue._sent
-            self.lockstep.finish(self.spawn("reconcile", self._reconcile))
+            self.lockstep.finish(self.spawn("reconcile", self.actors.reconcile))
             if self.queue._sent == before and not self.queue.letters:
                 return
         raise Violation("stuck: reconcile finds something missing for ever")

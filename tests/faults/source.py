@@ -20,7 +20,7 @@ LAG = 4
 """Ticks that a transaction may stay open."""
 COLUMNS = ("k", "cur", "ver", "uid")
 FIELDS = tuple(Field(name, "bigint") for name in COLUMNS)
-Mode = Literal["append", "merge", "replace"]
+Mode = Literal["append", "merge", "replace", "files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,12 @@ class Table:
     open: list[tuple[int, Row]] = field(default_factory=list)
     """(when it commits, row)"""
     ever: dict[int, Row] = field(default_factory=dict)
+    uploads: dict[str, list[list[Row]]] = field(default_factory=dict)
+    """files: the rows of each version of each path."""
 
     def change(self, late: bool) -> str:
+        if self.mode == "files":
+            return self._upload()
         uid = len(self.ever) + 1
         if self.mode == "append":
             k = uid
@@ -73,6 +77,20 @@ class Table:
             return f"source: k{k} u{uid} cur {row.cur}, to be committed at {at}"
         self.rows[k] = row
         return f"source: k{k} u{uid} cur {row.cur}"
+
+    def _upload(self) -> str:
+        """A new file, or another version of one."""
+        path = f"f{self.random.randrange(5)}"
+        versions = self.uploads.setdefault(path, [])
+        rows = []
+        for _ in range(self.random.randrange(5)):
+            row = Row(int(path[1:]), len(versions), None, len(self.ever) + 1)
+            self.ever[row.uid] = row
+            rows.append(row)
+        versions.append(rows)
+        self.rows = {row.uid: row for every in self.uploads.values() for row in every[-1]}
+        uids = " ".join(f"u{row.uid}" for row in rows)
+        return f"source: {path} version {len(versions) - 1}: {uids or 'no rows'}"
 
     def tick(self, ticks: int) -> None:
         for _ in range(ticks):
@@ -118,9 +136,11 @@ class ScriptedSource:
         """Nothing is open."""
 
     def plan(self, stream: Stream, kind: Kind, cursor: Json, claims: Claims) -> Window:
-        return self.call("source plan", lambda: self._plan(stream, kind, cursor))
+        return self.call("source plan", lambda: self._plan(stream, kind, cursor, claims))
 
-    def _plan(self, stream: Stream, kind: Kind, cursor: Json) -> Window:
+    def _plan(self, stream: Stream, kind: Kind, cursor: Json, claims: Claims) -> Window:
+        if stream.files is not None:
+            return self._plan_files(kind, claims)
         if stream.cursor is None:
             return Window(self._slices(None, None))
         hi = self.table.safe_bound(self.by_open_transactions) if self.bounded else self.table.now
@@ -129,12 +149,31 @@ class ScriptedSource:
             return Window((), lo, hi)
         return Window(self._slices(lo, hi), lo, hi)
 
+    def _plan_files(self, kind: Kind, claims: Claims) -> Window:
+        wanted = []
+        replaces = False
+        for path, versions in sorted(self.table.uploads.items()):
+            version = str(len(versions) - 1)
+            known = claims.versions.get(path, ())
+            if kind == "refresh" or version not in known:
+                wanted.append((path, version))
+                replaces = replaces or (kind == "increment" and bool(known))
+        groups = [wanted[start : start + 2] for start in range(0, len(wanted), 2)]
+        slices = tuple(
+            Slice(number, {"files": [list(item) for item in group]}, resumable=self.resumable)
+            for number, group in enumerate(groups)
+        )
+        return Window(slices, claims=tuple(wanted), replaces=replaces)
+
     def _slices(self, lo: Json, hi: Json) -> tuple[Slice, ...]:
         return tuple(
             Slice(number, {"lo": lo, "hi": hi}, resumable=self.resumable) for number in range(2)
         )
 
     def read(self, stream: Stream, part: Slice, position: Json, folder: Path) -> Iterator[Piece]:
+        if stream.files is not None:
+            yield from self._read_files(part, position, folder)
+            return
         number = 0
         last = False
         while not last:
@@ -148,6 +187,23 @@ class ScriptedSource:
             self._write(path, rows)
             self.pieces[path] = rows
             yield Piece(path, len(rows), FIELDS, position, last)
+
+    def _read_files(self, part: Slice, position: Json, folder: Path) -> Iterator[Piece]:
+        """A piece never spans two files; position is [file, rows read of it]."""
+        files = part.spec["files"]
+        at, done = position or (0, 0)
+        while at < len(files):
+            path, version = files[at]
+            rows = self.call("source read", partial(self._version, path, version))[done:]
+            rows, left = rows[: (size := self.random.randrange(1, 4))], len(rows) > size
+            at, done = (at, done + len(rows)) if left else (at + 1, 0)
+            file = folder / f"{part.number}-{at}-{done}.parquet"
+            self._write(file, rows)
+            self.pieces[file] = rows
+            yield Piece(file, len(rows), FIELDS, [at, done], at == len(files), origin=path)
+
+    def _version(self, path: str, version: str) -> list[Row]:
+        return self.table.uploads[path][int(version)]
 
     def _rows(self, part: Slice, position: Json) -> list[Row]:
         lo, hi = part.spec["lo"], part.spec["hi"]
