@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import duckdb
 import pytest
@@ -260,7 +260,9 @@ def as_python_reads(text: str, kind: str) -> Decimal | None:
     value = Decimal(text)
     wanted = parse_type(kind)
     if wanted.name == "decimal":
-        scaled = value.scaleb(wanted.scale) if value else value
+        with localcontext() as exact:
+            exact.prec = 1000
+            scaled = value.scaleb(wanted.scale) if value else value
         fits = scaled == int(scaled) and abs(int(scaled)) < 10**wanted.size
     else:
         bound = 2 ** BITS[wanted.name]
