@@ -32,8 +32,8 @@ types: setup     ## strict mypy
 
 check: lint types test  ## what CI runs
 
-faults: setup    ## the whole fault harness: 200 kills for each write mode
-	PENSTOCK_KILLS=200 $(BIN)/python -m pytest tests/faults -n $(WORKERS)
+faults: setup    ## the whole fault harness: 200 kills for each write mode, 2,000 schedules, every mutant
+	PENSTOCK_KILLS=200 PENSTOCK_SEEDS=2000 $(BIN)/python -m pytest tests/faults -n $(WORKERS)
 
 bench/.venv/installed: bench/requirements.txt
 	test -x bench/.venv/bin/python || $(PYTHON) -m venv bench/.venv
