@@ -177,7 +177,7 @@ class DuckDBWarehouse:
     def close_run(self, closing: Closing, target: str) -> None:
         self._make_lock(target)
         with self._session(target) as session:
-            session.lock(target, "")
+            ledger.take_lock(session, target, "")
             ledger.write_closing(session, closing, target)
 
     def ledger(self, target: str | None = None) -> list[LedgerRow]:
@@ -266,11 +266,6 @@ class _Session:
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql, list(values)).fetchall()
-
-    def lock(self, target: str, load_id: str) -> None:
-        self.run(
-            "UPDATE penstock._penstock_locks SET load_id = $2 WHERE target = $1", (target, load_id)
-        )
 
     def schema(self, target: Target) -> str:
         return f"{_CATALOG}.{quote(target.schema)}"

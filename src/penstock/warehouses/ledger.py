@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, TypeVar
 
+from penstock.errors import Transient
 from penstock.model import ChunkId, Closing, LoadRequest, Plan, Receipt, Staged, Target
 from penstock.ports import LedgerRow
 
@@ -176,6 +177,17 @@ def definitions() -> Iterator[str]:
     yield f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"
     for table, columns in TABLES.items():
         yield f"CREATE TABLE IF NOT EXISTS {SCHEMA}.{table} ({columns})"
+
+
+def take_lock(statements: Statements, target: str, load_id: str) -> None:
+    """The target is ours until the transaction ends: its row is written, which nobody else can.
+
+    Why: in Postgres another load waits here, and reads what we left; in DuckDB it fails at once
+    by a write-write conflict, and is tried again.
+    """
+    update = "UPDATE penstock._penstock_locks SET load_id = $2 WHERE target = $1 RETURNING target"
+    if not statements.rows(update, (target, load_id)):
+        raise Transient(f"the lock of {target} has no row")
 
 
 def read_facts(statements: Statements, request: LoadRequest) -> Facts:

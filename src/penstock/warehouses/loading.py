@@ -24,6 +24,7 @@ from penstock.warehouses.ledger import (
     marks,
     read_facts,
     replaces_files,
+    take_lock,
     write_entries,
     write_swap,
 )
@@ -49,12 +50,6 @@ MERGE_ROWS = 1_000_000
 
 class Session(Statements, Protocol):
     """A transaction of one warehouse, and what its SQL does not say alike everywhere."""
-
-    def lock(self, target: str, load_id: str) -> None:
-        """The target is ours until the transaction ends.
-
-        Raises: Transient where another load holds it and waiting is not possible.
-        """
 
     def table(self, target: Target) -> str:
         """The table's name in SQL; its schema's name in front cannot be taken for anything else."""
@@ -92,7 +87,7 @@ class Session(Statements, Protocol):
 
 def load(session: Session, request: LoadRequest, at: datetime) -> list[Receipt]:
     """All of the request is done, but for the COMMIT."""
-    session.lock(str(request.target), request.load_id)
+    take_lock(session, str(request.target), request.load_id)
     facts = read_facts(session, request)
     verdict = decide(request, facts, at)
     receipts = {receipt.chunk: receipt for receipt in verdict.known}

@@ -143,7 +143,7 @@ class PostgresWarehouse:
 
     def close_run(self, closing: Closing, target: str) -> None:
         with self._session(target, target) as session:
-            session.lock(target, "")
+            ledger.take_lock(session, target, "")
             ledger.write_closing(session, closing, target)
 
     def ledger(self, target: str | None = None) -> list[LedgerRow]:

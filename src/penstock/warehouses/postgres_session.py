@@ -72,15 +72,6 @@ class PostgresSession:
         finally:
             statement.close()
 
-    def lock(self, target: str, load_id: str) -> None:
-        """Waits for another load, up to lock_timeout."""
-        self.rows(
-            "SELECT target FROM penstock._penstock_locks WHERE target = $1 FOR UPDATE", (target,)
-        )
-        self.run(
-            "UPDATE penstock._penstock_locks SET load_id = $2 WHERE target = $1", (target, load_id)
-        )
-
     def schema(self, target: Target) -> str:
         return quote(target.schema)
 

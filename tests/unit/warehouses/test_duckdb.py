@@ -7,16 +7,18 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from penstock.errors import PenstockError, Rejected, Transient
-from penstock.model import Counts, Staged, Target
+from penstock.model import Closing, Counts, Staged, StreamKey, Target
 from penstock.pipeline import WarehouseConfig
 from penstock.testing.processes import killed
-from penstock.testing.staged import COLUMNS, STREAM, StagedFolder, plan, request, target
+from penstock.testing.staged import AT, COLUMNS, STREAM, StagedFolder, plan, request, run_id, target
 from penstock.testing.warehouses import table
+from penstock.warehouses import duckdb as adapter
 from penstock.warehouses import loading
 from penstock.warehouses.duckdb import DuckDBWarehouse
 
@@ -246,6 +248,26 @@ def test_moments_leave_a_query_as_datetimes_or_text(warehouse: DuckDBWarehouse) 
     assert warehouse.query("CREATE TABLE t (a integer)").rows == ()
 
 
+def test_a_run_is_not_closed_while_it_loads(
+    warehouse: DuckDBWarehouse, staged: StagedFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its closing record would not know of the rows that are about to be committed."""
+    key = StreamKey("shop", "dev", "w", STREAM)
+    closing = Closing(run_id(1), key, 1, Counts(1, 1), 0, 0, AT)
+    load = adapter.load
+
+    def load_and_close(*arguments: Any) -> Any:
+        receipts = load(*arguments)
+        with pytest.raises(Transient):
+            warehouse.close_run(closing, str(target()))
+        return receipts
+
+    monkeypatch.setattr(adapter, "load", load_and_close)
+    warehouse.load(request(target(), staged.chunk([(1, "a")])))
+    warehouse.close_run(closing, str(target()))
+    assert warehouse.query("SELECT run_id FROM penstock._penstock_runs").rows == ((run_id(1),),)
+
+
 def test_a_process_killed_within_a_load_leaves_the_old_table(
     warehouse: DuckDBWarehouse, staged: StagedFolder
 ) -> None:
@@ -262,8 +284,6 @@ def test_a_process_killed_within_a_load_leaves_the_old_table(
 
 
 def _load_until_commit(tell: Callable[[str], None], path: Path, change: object) -> None:
-    from penstock.warehouses import duckdb as adapter
-
     original = adapter.load
 
     def load(*arguments: object) -> object:

@@ -14,11 +14,17 @@ import duckdb
 import pytest
 
 from penstock.errors import Rejected, SpecError, Transient
+from penstock.model import Closing, Counts, StreamKey
 from penstock.pipeline import WarehouseConfig
-from penstock.testing.staged import COLUMNS, StagedFolder, plan, request, target
+from penstock.testing.staged import AT, COLUMNS, STREAM, StagedFolder, plan, request, run_id, target
 from penstock.testing.warehouses import table
 from penstock.warehouses import postgres as adapter
 from penstock.warehouses.postgres import PostgresWarehouse
+
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
 
 
 @pytest.fixture
@@ -199,11 +205,7 @@ def test_a_load_waits_for_the_lock_and_reads_what_its_holder_left(
         receipts = load(*arguments)
         if not second:
             second.append(workers.submit(warehouse.load, request(to, chunk, load_id="second")))
-            waiting = (
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            )
-            assert any(database.run(waiting) != [("0",)] for _ in range(1000))
+            assert any(database.run(WAITING) != [("0",)] for _ in range(1000))
         return receipts
 
     monkeypatch.setattr(adapter, "load", load_while_another_waits)
@@ -213,6 +215,28 @@ def test_a_load_waits_for_the_lock_and_reads_what_its_holder_left(
         (again,) = futures[0].result()
     assert (first.load_id, again.load_id) == ("first", "first")
     assert table(warehouse, to, *COLUMNS) == [(0, "a"), (1, "a")]
+
+
+def test_a_run_is_closed_after_the_load_that_it_met(
+    database, warehouse: PostgresWarehouse, staged: StagedFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its closing record would not know of the rows that are about to be committed."""
+    closing = Closing(run_id(1), StreamKey("p", "e", "w", STREAM), 1, Counts(1, 1), 0, 0, AT)
+    load, closed = adapter.load, []
+
+    def load_while_it_closes(*arguments: Any) -> Any:
+        receipts = load(*arguments)
+        closed.append(workers.submit(warehouse.close_run, closing, str(target())))
+        assert any(database.run(WAITING) != [("0",)] for _ in range(1000))
+        assert not closed[0].done()
+        return receipts
+
+    monkeypatch.setattr(adapter, "load", load_while_it_closes)
+    with ThreadPoolExecutor(1) as workers:
+        warehouse.load(request(target(), staged.chunk([(1, "a")])))
+        closed[0].result()
+    found = warehouse.query("SELECT run_id FROM penstock._penstock_runs").rows
+    assert found == ((run_id(1),),)
 
 
 def test_a_connection_lost_at_any_statement_leaves_nothing_half_done(
