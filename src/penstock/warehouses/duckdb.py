@@ -39,7 +39,7 @@ class DuckDBWarehouse:
     Units: `memory_mb` bounds what DuckDB holds; what does not fit spills beside the file.
     """
 
-    def __init__(self, path: Path, *, memory_mb: int = 256, threads: int = 2) -> None:
+    def __init__(self, path: Path, *, memory_mb: int = 160, threads: int = 2) -> None:
         self.path, self.memory_mb, self.threads = path, memory_mb, threads
         self._turn = Lock()
         self._database: duckdb.DuckDBPyConnection | None = None
@@ -50,7 +50,7 @@ class DuckDBWarehouse:
         options = config.options
         return cls(
             directory / str(options["path"]),
-            memory_mb=int(options.get("memory_mb", 256)),
+            memory_mb=int(options.get("memory_mb", 160)),
             threads=int(options.get("threads", 2)),
         )
 
