@@ -339,9 +339,8 @@ FILES = (
         "older-files-not-superseded",
         11,
         LEDGER,
-        "        for path, seq in (*facts.origins, *asked):\n"
-        "            newest[path] = max(newest.get(path, -1), seq)\n",
-        "        pass\n",
+        "or paths.get(commit.origin, -1) > staged.seq",
+        "",
         "files",
     ),
 )
