@@ -209,11 +209,11 @@ LOADING_RULES = (
         "ledger-read-before-the-lock",
         9,
         LOADING,
-        "    session.lock(str(request.target), request.load_id)\n"
+        "    take_lock(session, str(request.target), request.load_id)\n"
         "    facts = read_facts(session, request)\n",
         "    facts = read_facts(session, request)\n"
         '    session._connection.execute("COMMIT")\n    session._connection.execute("BEGIN")\n'
-        "    session.lock(str(request.target), request.load_id)\n",
+        "    take_lock(session, str(request.target), request.load_id)\n",
     ),
     _mutant(
         "generation-ignored-by-load",
