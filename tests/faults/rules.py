@@ -339,8 +339,9 @@ FILES = (
         "older-files-not-superseded",
         11,
         LEDGER,
-        "or paths.get(commit.origin, -1) > staged.seq",
-        "",
+        "        for path, seq in (*facts.origins, *asked):\n"
+        "            newest[path] = max(newest.get(path, -1), seq)\n",
+        "        pass\n",
         "files",
     ),
 )

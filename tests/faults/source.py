@@ -57,12 +57,12 @@ class Table:
 
     def change(self, late: bool) -> str:
         if self.mode == "files":
-            return " ".join(self._upload() for _ in range(self.random.randrange(1, 4)))
+            return self._upload()
         uid = len(self.ever) + 1
         if self.mode == "append":
             k = uid
         else:
-            k = self.random.randrange(5)
+            k = self.random.randrange(6)
             if any(row.k == k for _, row in self.open):
                 return ""
             if self.mode == "replace" and k in self.rows and self.random.random() < 0.3:
@@ -80,7 +80,7 @@ class Table:
 
     def _upload(self) -> str:
         """A new file, or another version of one."""
-        path = f"f{self.random.randrange(4)}"
+        path = f"f{self.random.randrange(5)}"
         versions = self.uploads.setdefault(path, [])
         rows = []
         for _ in range(self.random.randrange(5)):
